@@ -1,0 +1,150 @@
+//! The command line as parsed: dumb data with the help that teaches it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::model::Settings;
+
+/// Evolve, run and measure merges of quantized GGUF models without ever writing one.
+///
+/// A MODEL is a `.gguf` file (the first of a split set too) or a recipe `.yaml` in mergekit's vocabulary over GGUF files. A recipe is
+/// a model: it is merged straight into the memory that llama.cpp computes from.
+#[derive(Debug, Parser)]
+#[command(name = "ggraft", version, propagate_version = true, max_term_width = 110)]
+pub(super) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Print one JSON object on stdout and nothing else there.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Show llama.cpp's own log on stderr.
+    #[arg(long, global = true)]
+    pub verbose: bool,
+}
+
+/// llama.cpp's flags of several letters after one dash, and what they are called here.
+const LLAMA_FLAGS: [(&str, &str); 3] = [("-ngl", "--gpu-layers"), ("-np", "--parallel"), ("-ub", "--ubatch-size")];
+
+/// The program's arguments with llama.cpp's spellings turned into ours.
+pub(super) fn arguments() -> impl Iterator<Item = OsString> {
+    let mut literal = false;
+    std::env::args_os().map(move |arg| {
+        literal |= arg == "--";
+        match LLAMA_FLAGS.iter().find(|(theirs, _)| !literal && arg == *theirs) {
+            Some((_, ours)) => ours.into(),
+            None => arg,
+        }
+    })
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Show what a model is; for a recipe, also how it would be built.
+    Inspect(InspectArgs),
+    /// Generate text from a model.
+    Run(RunArgs),
+    /// Write the merged model as a GGUF file for other programs.
+    Export(ExportArgs),
+}
+
+/// `ggraft inspect`.
+#[derive(Debug, Args)]
+pub(super) struct InspectArgs {
+    /// A `.gguf` file or a recipe `.yaml`.
+    pub model: PathBuf,
+}
+
+/// `ggraft run`.
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// A `.gguf` file or a recipe `.yaml`.
+    pub model: PathBuf,
+    /// The prompt.
+    #[arg(short, long, value_name = "TEXT")]
+    pub prompt: String,
+    /// Most tokens to generate.
+    #[arg(short = 'n', long = "n-predict", value_name = "N", default_value_t = 64)]
+    pub n_predict: usize,
+    /// 0 takes the most likely token; above 0, tokens are drawn.
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    pub temp: f32,
+    /// Seed for drawing.
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub seed: u32,
+    /// Put the prompt into the model's chat template as a user's message.
+    #[arg(long)]
+    pub chat: bool,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+}
+
+/// `ggraft export`.
+#[derive(Debug, Args)]
+pub(super) struct ExportArgs {
+    /// A recipe `.yaml`; or a `.gguf` file, for example to join a split set.
+    pub model: PathBuf,
+    /// Where to write; never over a parent.
+    #[arg(short, long, value_name = "OUT.gguf")]
+    pub output: PathBuf,
+    /// Type of blended matrices, in place of the recipe's `out_type`.
+    #[arg(long = "type", value_name = "T")]
+    pub out_type: Option<OutTypeArg>,
+}
+
+/// Type of blended matrices.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(super) enum OutTypeArg {
+    /// 8 bits and a scale for every 32 weights.
+    #[value(name = "q8_0")]
+    Q8_0,
+    /// Half precision.
+    F16,
+    /// Brain float.
+    Bf16,
+    /// Full precision.
+    F32,
+    /// The type that the tensor has in the base model or first source.
+    Same,
+}
+
+/// How llama.cpp computes: its own flags, each with an environment variable.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Computation (llama.cpp's flags)")]
+pub(super) struct ComputeArgs {
+    /// Tokens of context for each sequence; by default what the work needs.
+    #[arg(short, long, value_name = "N", env = "GGRAFT_CTX_SIZE", value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    pub ctx_size: Option<u32>,
+    /// Threads; by default one per core.
+    #[arg(short, long, value_name = "N", env = "GGRAFT_THREADS", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub threads: Option<u32>,
+    /// (-ngl) Layers to compute on a GPU, where ggraft was built for one.
+    #[arg(long, value_name = "N", env = "GGRAFT_GPU_LAYERS", default_value_t = 0)]
+    pub gpu_layers: i32,
+    /// (-np) Sequences decoded side by side.
+    #[arg(long, value_name = "N", env = "GGRAFT_PARALLEL", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub parallel: u32,
+    /// Most tokens handed to llama.cpp at once.
+    #[arg(short, long, value_name = "N", env = "GGRAFT_BATCH_SIZE", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..=1 << 16))]
+    pub batch_size: u32,
+    /// (-ub) Most tokens computed at once.
+    #[arg(long, value_name = "N", env = "GGRAFT_UBATCH_SIZE", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1 << 16))]
+    pub ubatch_size: u32,
+}
+
+impl ComputeArgs {
+    /// As the model stage wants it.
+    pub fn settings(&self) -> Settings {
+        let cores = || std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
+        Settings {
+            threads: self.threads.unwrap_or_else(cores),
+            batch: self.batch_size,
+            ubatch: self.ubatch_size,
+            gpu_layers: self.gpu_layers,
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! `ggraft export`: the merged model as a GGUF file.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+
+use super::args::{ExportArgs, OutTypeArg};
+use super::output::{BadInput, bytes, duration, print_json};
+use crate::image;
+use crate::open::is_recipe;
+use crate::plan::Siblings;
+use crate::recipe::{MethodSpec, ModelRef, OutType, Recipe, Slice, Source};
+
+pub(super) fn export(args: &ExportArgs, as_json: bool) -> anyhow::Result<()> {
+    let mut recipe = if is_recipe(&args.model) { Recipe::load(&args.model)? } else { only(&args.model)? };
+    if let Some(ty) = args.out_type {
+        recipe.out_type = ty.into();
+    }
+    let siblings = Siblings::open(recipe.models.iter().map(|m| m.path.as_path()))?;
+    let plan = siblings.plan(&recipe)?;
+    // The maps of a parent would change under the merge, and the parent would be lost.
+    for parent in siblings.parents() {
+        if same_file(parent.path(), &args.output) {
+            let message = format!("`{}` is a parent of this recipe; give another name to `-o`", args.output.display());
+            return Err(BadInput(message).into());
+        }
+    }
+    let filled = image::export(&plan, siblings.parents(), &args.output)?;
+    let size = fs::metadata(&args.output)?.len();
+    if as_json {
+        return print_json(&json!({
+            "path": args.output, "size_bytes": size, "seconds": filled.elapsed.as_secs_f64(),
+        }));
+    }
+    println!("{}: {}, merged in {}", args.output.display(), bytes(size), duration(filled.elapsed));
+    Ok(())
+}
+
+/// The recipe of one file alone.
+fn only(path: &Path) -> anyhow::Result<Recipe> {
+    let method = MethodSpec::find("passthrough").expect("a method of the table");
+    let model = ModelRef { written: path.display().to_string(), path: path.to_owned() };
+    let slice = Slice { sources: vec![Source::default()], ..Slice::default() };
+    Ok(Recipe::new(method, vec![model], vec![slice]).checked()?)
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
+}
+
+impl From<OutTypeArg> for OutType {
+    fn from(arg: OutTypeArg) -> Self {
+        match arg {
+            OutTypeArg::Q8_0 => Self::Q8_0,
+            OutTypeArg::F16 => Self::F16,
+            OutTypeArg::Bf16 => Self::BF16,
+            OutTypeArg::F32 => Self::F32,
+            OutTypeArg::Same => Self::Same,
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The terminal: arguments in, one of the stages' results out as text or JSON. No logic that a library user would miss.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+
+mod args;
+mod export;
+mod inspect;
+mod output;
+mod run;
+
+use args::{Cli, Command};
+
+/// Parses the command line, runs it, and turns the result into an exit code: 0 done, 1 the work failed, 2 bad usage or bad input.
+pub fn main() -> ExitCode {
+    let cli = match Cli::command().try_get_matches_from(args::arguments()).and_then(|m| Cli::from_arg_matches(&m)) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    crate::model::log_to_stderr(cli.verbose);
+    let result = match &cli.command {
+        Command::Inspect(args) => inspect::inspect(args, cli.json),
+        Command::Run(args) => run::run(args, cli.json),
+        Command::Export(args) => export::export(args, cli.json),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(if output::is_bad_input(&error) { 2 } else { 1 })
+        }
+    }
+}

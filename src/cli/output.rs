@@ -1,0 +1,73 @@
+//! How results look: tables for people, one JSON object for programs, sizes and times in units that people read.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{CellAlignment, Table};
+use serde_json::Value;
+
+use crate::gguf::GgufError;
+use crate::open::OpenError;
+use crate::plan::PlanError;
+use crate::recipe::RecipeError;
+
+/// Writes the one JSON object of a command to stdout.
+pub(super) fn print_json(value: &Value) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, value)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+/// A table whose first column is text and whose others are numbers.
+pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Table {
+    let mut table = Table::new();
+    table.load_preset(UTF8_HORIZONTAL_ONLY).set_header(header);
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// `1234567` as `1.2 MB`.
+pub(super) fn bytes(n: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+    let mut value = n as f64;
+    let mut unit = 0;
+    while value >= 1000.0 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{n} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+/// `0.01234` seconds as `12.3 ms`.
+pub(super) fn duration(d: Duration) -> String {
+    let seconds = d.as_secs_f64();
+    match seconds {
+        s if s < 1e-3 => format!("{:.0} µs", s * 1e6),
+        s if s < 1.0 => format!("{:.1} ms", s * 1e3),
+        s if s < 120.0 => format!("{s:.1} s"),
+        s => format!("{} min {} s", s as u64 / 60, s as u64 % 60),
+    }
+}
+
+/// Whether the fault lies in what the user gave: exit code 2, where a failure of the work itself is 1.
+pub(super) fn is_bad_input(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.is::<GgufError>()
+            || cause.is::<RecipeError>()
+            || cause.is::<PlanError>()
+            || cause.is::<OpenError>()
+            || cause.is::<BadInput>()
+    })
+}
+
+/// Bad usage that no stage has a name for.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct BadInput(pub String);

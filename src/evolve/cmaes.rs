@@ -1,0 +1,418 @@
+//! CMA-ES, ask and tell: proposes points of a search space and learns from their fitness. Lower fitness is better.
+//!
+//! In: a start point, a step size and, generation by generation, the fitness of every proposal. Out: the next proposals.
+//! Equations and default settings are those of N. Hansen, *The CMA Evolution Strategy: A Tutorial* (arXiv 1604.00772),
+//! with the negative ("active") recombination weights of its table 1. Equation numbers below refer to it.
+//!
+//! The state holds no random generator: the deviates of generation `g` are stream `g` of ChaCha12 under the seed. So
+//! [`CmaEs::ask`] changes nothing, may be called again after a crash, and the same seed told the same fitness walks the
+//! same way, bit for bit on one platform (`ln`, `sin`, `cos` and `exp` may differ in the last bit between platforms).
+
+use std::f64::consts::TAU;
+
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+use super::linalg::{add_outer, add_scaled, dot, extremes, identity, norm, scale, symmetric_eigen};
+
+/// Most genes: the covariance is dense and its eigenvectors cost O(n³).
+pub const MAX_GENES: usize = 1000;
+/// Most proposals in one generation.
+pub const MAX_POPULATION: usize = 10_000;
+
+/// The search has collapsed once every standard deviation is this much smaller than the first step size.
+const TOL_X: f64 = 1e-12;
+/// The search diverges once a standard deviation is this much larger than the first step size (pycma's `tolfacupx` is 1e3).
+const TOL_X_UP: f64 = 1e4;
+/// The step size never grows by more than this, however long a caller goes on after [`StopReason::TolXUp`].
+const MAX_SIGMA_GROWTH: f64 = 1e8;
+/// Largest ratio of the covariance's eigenvalues that double precision resolves (tutorial, appendix B.3).
+const MAX_CONDITION: f64 = 1e14;
+
+/// Why [`CmaEs`] could not be built or could not learn. The state is unchanged by a call that fails.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum CmaError {
+    /// The start point has no genes or too many.
+    #[error("cma-es takes 1 to `{MAX_GENES}` genes, not `{0}`: choose a coarser layer granularity")]
+    Genes(usize),
+    /// The population cannot carry a ranking, or is absurd.
+    #[error("cma-es takes a population of 2 to `{MAX_POPULATION}`, not `{0}`")]
+    Population(usize),
+    /// The start point or the step size is not a usable number.
+    #[error("cma-es needs a finite start point and a finite positive step size, not sigma `{0}`")]
+    Start(f64),
+    /// `tell` was not given exactly one generation.
+    #[error("generation `{generation}` has `{expected}` proposals, but `{got}` were told")]
+    Count {
+        /// The generation under way.
+        generation: u64,
+        /// The population.
+        expected: usize,
+        /// What was told.
+        got: usize,
+    },
+    /// A told point has the wrong number of genes or one that is no finite number.
+    #[error("told point `{index}` must have `{expected}` finite genes")]
+    Point {
+        /// Position in what was told, from 0.
+        index: usize,
+        /// The number of genes.
+        expected: usize,
+    },
+    /// The told points are so far apart that the update leaves the range of double precision.
+    #[error("generation `{0}` was told points too far from the mean to compute with: bound the genes")]
+    Range(u64),
+}
+
+/// Why going on is pointless (tutorial, appendix B.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// The distribution has collapsed to a point: every standard deviation is below 1e-12 of the first step size.
+    TolX,
+    /// The distribution has exploded: a standard deviation is above 1e4 times the first step size.
+    TolXUp,
+    /// The condition number of the covariance exceeds 1e14.
+    ConditionCov,
+    /// The best fitness of each of the last `10 + ceil(30 n / population)` generations is the same.
+    FlatFitness,
+}
+
+/// What may be chosen besides the start point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CmaOptions {
+    /// Proposals per generation; `4 + floor(3 ln n)` if not given.
+    pub population: Option<usize>,
+    /// Seed of every random deviate.
+    pub seed: u64,
+}
+
+/// The settings that follow from the number of genes and the population (table 1).
+#[derive(Debug, Clone, PartialEq)]
+struct Strategy {
+    /// One recombination weight per rank; the first `mu` are positive and sum to one, the rest are zero or negative.
+    weights: Vec<f64>,
+    mu: usize,
+    mu_eff: f64,
+    c_sigma: f64,
+    d_sigma: f64,
+    c_c: f64,
+    c_1: f64,
+    c_mu: f64,
+    /// Expected length of a standard normal vector.
+    chi_n: f64,
+    /// Generations that share one eigendecomposition (appendix B.2).
+    eigen_gap: u64,
+}
+
+/// The search distribution N(mean, sigma² C) with its evolution paths: plain data, cheap to clone and to compare.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CmaEs {
+    strategy: Strategy,
+    seed: u64,
+    generation: u64,
+    mean: Vec<f64>,
+    sigma: f64,
+    first_sigma: f64,
+    path_sigma: Vec<f64>,
+    path_c: Vec<f64>,
+    /// C, n × n.
+    covariance: Vec<f64>,
+    /// Eigenvectors of C as rows, n × n, as of generation `eigen_at`.
+    axes: Vec<f64>,
+    /// Square roots of C's eigenvalues, in the order of `axes`.
+    scales: Vec<f64>,
+    eigen_at: u64,
+    /// Best fitness of recent generations.
+    recent_best: Vec<f64>,
+}
+
+impl CmaEs {
+    /// A search around `mean` with standard deviation `sigma` in every gene. Scale the genes so that one `sigma` suits
+    /// all and the optimum is expected within `mean ± 3 sigma`.
+    ///
+    /// # Errors
+    /// No genes or more than [`MAX_GENES`], a population outside 2 to [`MAX_POPULATION`], numbers that are not finite.
+    pub fn new(mean: Vec<f64>, sigma: f64, options: CmaOptions) -> Result<Self, CmaError> {
+        let n = mean.len();
+        if n == 0 || n > MAX_GENES {
+            return Err(CmaError::Genes(n));
+        }
+        let population = options.population.unwrap_or_else(|| default_population(n));
+        if !(2..=MAX_POPULATION).contains(&population) {
+            return Err(CmaError::Population(population));
+        }
+        let state = Self {
+            strategy: Strategy::new(n, population),
+            seed: options.seed,
+            generation: 0,
+            mean,
+            sigma,
+            first_sigma: sigma,
+            path_sigma: vec![0.0; n],
+            path_c: vec![0.0; n],
+            covariance: identity(n),
+            axes: identity(n),
+            scales: vec![1.0; n],
+            eigen_at: 0,
+            recent_best: Vec::new(),
+        };
+        if state.is_sound() { Ok(state) } else { Err(CmaError::Start(sigma)) }
+    }
+
+    /// The proposals of the current generation, the same at every call until [`CmaEs::tell`] moves on (equation 5).
+    pub fn ask(&self) -> Vec<Vec<f64>> {
+        let n = self.mean.len();
+        let mut rng = stream(self.seed, self.generation);
+        (0..self.population())
+            .map(|_| {
+                let mut x = self.mean.clone();
+                for ((axis, scale), z) in self.axes.chunks_exact(n).zip(&self.scales).zip(normals(&mut rng, n)) {
+                    add_scaled(&mut x, self.sigma * scale * z, axis);
+                }
+                x
+            })
+            .collect()
+    }
+
+    /// Learns from one generation: each point with its fitness, lower is better. A fitness that is not finite counts as
+    /// worst; ties rank in the order told. Points need not be those that [`CmaEs::ask`] proposed: others (repaired,
+    /// migrated) are drawn towards the mean to the length of a plausible step (arXiv 1110.4181).
+    ///
+    /// # Errors
+    /// Not one generation, a point with missing or non-finite genes, or points beyond the range of numbers.
+    pub fn tell(&mut self, told: &[(Vec<f64>, f64)]) -> Result<(), CmaError> {
+        let n = self.mean.len();
+        if told.len() != self.population() {
+            let (generation, expected) = (self.generation, self.population());
+            return Err(CmaError::Count { generation, expected, got: told.len() });
+        }
+        if let Some(index) = told.iter().position(|(x, _)| x.len() != n || !x.iter().all(|x| x.is_finite())) {
+            return Err(CmaError::Point { index, expected: n });
+        }
+        let mut ranked: Vec<(&[f64], f64)> = told.iter().map(|(x, f)| (x.as_slice(), worst_if_odd(*f))).collect();
+        ranked.sort_by(|a, b| a.1.total_cmp(&b.1));
+        let next = self.after(&ranked);
+        if !next.is_sound() {
+            return Err(CmaError::Range(self.generation));
+        }
+        *self = next;
+        Ok(())
+    }
+
+    /// Centre of the distribution: under noise a safer choice than the best point ever seen.
+    pub fn mean(&self) -> &[f64] {
+        &self.mean
+    }
+
+    /// Overall step size.
+    pub fn sigma(&self) -> f64 {
+        self.sigma
+    }
+
+    /// Generations told so far.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Proposals per generation.
+    pub fn population(&self) -> usize {
+        self.strategy.weights.len()
+    }
+
+    /// Standard deviation of every gene.
+    pub fn deviations(&self) -> Vec<f64> {
+        self.covariance.iter().step_by(self.mean.len() + 1).map(|c| self.sigma * c.max(0.0).sqrt()).collect()
+    }
+
+    /// A reason to stop, if there is one; asking and telling go on working regardless.
+    pub fn stop(&self) -> Option<StopReason> {
+        let (smallest, largest) = extremes(self.scales.iter().copied());
+        let (_, widest) =
+            extremes(self.deviations().into_iter().chain(self.path_c.iter().map(|p| self.sigma * p.abs())));
+        let (best, worst) = extremes(self.recent_best.iter().copied());
+        if largest * largest > MAX_CONDITION * smallest * smallest {
+            Some(StopReason::ConditionCov)
+        } else if widest < TOL_X * self.first_sigma {
+            Some(StopReason::TolX)
+        } else if self.sigma * largest > TOL_X_UP * self.first_sigma {
+            Some(StopReason::TolXUp)
+        } else if self.recent_best.len() == self.flat_window() && best == worst {
+            Some(StopReason::FlatFitness)
+        } else {
+            None
+        }
+    }
+
+    /// The state after learning from `ranked`, best first.
+    fn after(&self, ranked: &[(&[f64], f64)]) -> Self {
+        let s = &self.strategy;
+        let n = self.mean.len();
+        let steps = self.steps(ranked);
+        let mut next = self.clone();
+        next.generation += 1;
+
+        // Equations 41 and 42, with a learning rate of one for the mean.
+        let mut mean_step = vec![0.0; n];
+        for ((step, _), w) in steps.iter().zip(&s.weights).take(s.mu) {
+            add_scaled(&mut mean_step, *w, step);
+        }
+        add_scaled(&mut next.mean, self.sigma, &mean_step);
+
+        // Equations 43 and 44: the path of whitened steps is longer than chance if steps agree.
+        scale(&mut next.path_sigma, 1.0 - s.c_sigma);
+        for (axis, coordinate) in self.axes.chunks_exact(n).zip(self.whiten(&mean_step)) {
+            add_scaled(&mut next.path_sigma, (s.c_sigma * (2.0 - s.c_sigma) * s.mu_eff).sqrt() * coordinate, axis);
+        }
+        let length = norm(&next.path_sigma);
+        next.sigma *= (s.c_sigma / s.d_sigma * (length / s.chi_n - 1.0)).min(1.0).exp();
+        // Appendix B.3: a plateau gives no direction, so look further away.
+        let nearly_last = (0.7 * ranked.len() as f64).ceil() as usize - 1;
+        if ranked[0].1 == ranked[nearly_last].1 {
+            next.sigma *= (0.2 + s.c_sigma / s.d_sigma).exp();
+        }
+        next.sigma = next.sigma.min(MAX_SIGMA_GROWTH * self.first_sigma);
+
+        // Equation 45; h_sigma stalls the path of C while the step size is still growing fast.
+        let settled = 1.0 - (1.0 - s.c_sigma).powf(2.0 * next.generation as f64);
+        let h_sigma = if length / settled.sqrt() < (1.4 + 2.0 / (n as f64 + 1.0)) * s.chi_n { 1.0 } else { 0.0 };
+        scale(&mut next.path_c, 1.0 - s.c_c);
+        add_scaled(&mut next.path_c, h_sigma * (s.c_c * (2.0 - s.c_c) * s.mu_eff).sqrt(), &mean_step);
+
+        // Equations 46 and 47: a negative weight is scaled so that C stays positive definite.
+        let variance_lost = s.c_1 * (1.0 - h_sigma) * s.c_c * (2.0 - s.c_c);
+        scale(&mut next.covariance, 1.0 + variance_lost - s.c_1 - s.c_mu * s.weights.iter().sum::<f64>());
+        add_outer(&mut next.covariance, s.c_1, &next.path_c);
+        for ((step, length), w) in steps.iter().zip(&s.weights) {
+            let w = if *w < 0.0 { w * n as f64 / (length * length).max(f64::MIN_POSITIVE) } else { *w };
+            add_outer(&mut next.covariance, s.c_mu * w, step);
+        }
+        if next.generation - next.eigen_at >= s.eigen_gap {
+            next.decompose();
+        }
+
+        if next.recent_best.len() == self.flat_window() {
+            next.recent_best.remove(0);
+        }
+        next.recent_best.push(ranked[0].1);
+        next
+    }
+
+    /// Each point as a step from the mean in units of sigma, with its Mahalanobis length.
+    fn steps(&self, ranked: &[(&[f64], f64)]) -> Vec<(Vec<f64>, f64)> {
+        let n = self.mean.len() as f64;
+        let longest = n.sqrt() + 2.0 * n / (n + 2.0);
+        let own = self.ask();
+        let step = |(x, _): &(&[f64], f64)| {
+            let mut step: Vec<f64> = x.iter().zip(&self.mean).map(|(x, m)| (x - m) / self.sigma).collect();
+            let mut length = norm(&self.whiten(&step));
+            if length > longest && !own.iter().any(|o| o == x) {
+                scale(&mut step, longest / length);
+                length = longest;
+            }
+            (step, length)
+        };
+        ranked.iter().map(step).collect()
+    }
+
+    /// Coordinates of C^-1/2 `step` along the axes.
+    fn whiten(&self, step: &[f64]) -> Vec<f64> {
+        self.axes.chunks_exact(step.len()).zip(&self.scales).map(|(axis, d)| dot(axis, step) / d).collect()
+    }
+
+    fn decompose(&mut self) {
+        let (values, axes) = symmetric_eigen(&self.covariance, self.mean.len());
+        // Rounding may push the smallest eigenvalues below zero; `stop` has reported the condition number before that.
+        let floor = extremes(values.iter().copied()).1 / (10.0 * MAX_CONDITION);
+        self.scales = values.iter().map(|v| v.max(floor).sqrt()).collect();
+        self.axes = axes;
+        self.eigen_at = self.generation;
+    }
+
+    /// Whether every number is finite and the next proposals will be too: a standard normal deviate made of 53 random
+    /// bits is below 9.
+    fn is_sound(&self) -> bool {
+        let (smallest, largest) = extremes(self.scales.iter().copied());
+        let (_, reach) = extremes(self.mean.iter().map(|m| m.abs()));
+        let vectors = [&self.mean, &self.path_sigma, &self.path_c, &self.covariance, &self.axes, &self.scales];
+        vectors.iter().all(|v| v.iter().all(|x| x.is_finite()))
+            && self.sigma > 0.0
+            && smallest > 0.0
+            && (2.0 * reach + 9.0 * self.mean.len() as f64 * self.sigma * largest).is_finite()
+    }
+
+    fn flat_window(&self) -> usize {
+        10 + (30 * self.mean.len()).div_ceil(self.population())
+    }
+}
+
+impl Strategy {
+    /// Table 1 with alpha_cov = 2.
+    fn new(n: usize, population: usize) -> Self {
+        let (n, lambda) = (n as f64, population as f64);
+        let raw: Vec<f64> = (1..=population).map(|i| ((lambda + 1.0) / 2.0).ln() - (i as f64).ln()).collect();
+        let mu = population / 2;
+        let sums = |w: &[f64]| (w.iter().sum::<f64>().abs(), w.iter().map(|w| w * w).sum::<f64>());
+        let (positive, positive_squares) = sums(&raw[..mu]);
+        let (negative, negative_squares) = sums(&raw[mu..]);
+        let mu_eff = positive * positive / positive_squares;
+        let mu_eff_negative = negative * negative / negative_squares;
+
+        let c_1 = 2.0 / ((n + 1.3).powi(2) + mu_eff);
+        let c_mu = (2.0 * (0.25 + mu_eff + 1.0 / mu_eff - 2.0) / ((n + 2.0).powi(2) + mu_eff)).min(1.0 - c_1);
+        let alpha_mu = 1.0 + c_1 / c_mu;
+        let alpha_mu_eff = 1.0 + 2.0 * mu_eff_negative / (mu_eff + 2.0);
+        let alpha_pos_def = (1.0 - c_1 - c_mu) / (n * c_mu);
+        let negative_sum = alpha_mu.min(alpha_mu_eff).min(alpha_pos_def);
+        let weight = |w: &f64| if *w >= 0.0 { w / positive } else { w * negative_sum / negative };
+
+        let c_sigma = (mu_eff + 2.0) / (n + mu_eff + 5.0);
+        Self {
+            weights: raw.iter().map(weight).collect(),
+            mu,
+            mu_eff,
+            c_sigma,
+            d_sigma: 1.0 + 2.0 * (((mu_eff - 1.0) / (n + 1.0)).max(0.0).sqrt() - 1.0).max(0.0) + c_sigma,
+            c_c: (4.0 + mu_eff / n) / (n + 4.0 + 2.0 * mu_eff / n),
+            c_1,
+            c_mu,
+            chi_n: n.sqrt() * (1.0 - 1.0 / (4.0 * n) + 1.0 / (21.0 * n * n)),
+            eigen_gap: (1.0 / (10.0 * n * (c_1 + c_mu))).max(1.0) as u64,
+        }
+    }
+}
+
+/// The tutorial's default population, `4 + floor(3 ln n)` (equation 48).
+pub fn default_population(genes: usize) -> usize {
+    4 + (3.0 * (genes.max(1) as f64).ln()) as usize
+}
+
+/// The generator of one generation. The key is spelled out so that it does not change with the version of a crate.
+fn stream(seed: u64, generation: u64) -> ChaCha12Rng {
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&seed.to_le_bytes());
+    let mut rng = ChaCha12Rng::from_seed(key);
+    rng.set_stream(generation);
+    rng
+}
+
+/// `n` standard normal deviates (Box and Muller 1958).
+fn normals(rng: &mut ChaCha12Rng, n: usize) -> Vec<f64> {
+    let mut uniform = || (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
+    let mut z = Vec::with_capacity(n + 1);
+    while z.len() < n {
+        let radius = (-2.0 * (1.0 - uniform()).ln()).sqrt();
+        let angle = TAU * uniform();
+        z.extend([radius * angle.cos(), radius * angle.sin()]);
+    }
+    z.truncate(n);
+    z
+}
+
+/// One value for every fitness that says nothing; `+ 0.0` makes the two zeros one, since `total_cmp` tells them apart.
+fn worst_if_odd(fitness: f64) -> f64 {
+    if fitness.is_finite() { fitness + 0.0 } else { f64::INFINITY }
+}
+
+#[cfg(test)]
+#[path = "cmaes_tests.rs"]
+mod tests;

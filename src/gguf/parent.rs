@@ -1,0 +1,279 @@
+//! A model on disk: its path goes in, metadata and tensors come out, the tensors as slices of the memory map.
+//!
+//! Opening reads the header and nothing else; tensor bytes are paged in when they are first looked at.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use memmap2::Mmap;
+
+use super::error::{Fault, GgufError};
+use super::header::{Header, TensorInfo, block_of};
+use super::metadata::Metadata;
+use super::split::{self, SPLIT_COUNT, SPLIT_NO, SPLIT_TENSORS_COUNT};
+use super::value::Value;
+
+/// Architectures with blocks that may hold no tensor: removed ones (deci), a router's cache (granite-switch), or blocks
+/// under other names (wavtokenizer-dec).
+const MAY_HAVE_EMPTY_BLOCKS: [&str; 3] = ["deci", "granite-switch", "wavtokenizer-dec"];
+
+/// A model that can be merged: one GGUF file or a whole split set, mapped and proven.
+#[derive(Debug)]
+pub struct Parent {
+    pieces: Vec<Piece>,
+    metadata: Metadata,
+    tensors: Vec<TensorInfo>,
+    /// For each tensor, the piece that holds it.
+    piece_of: Vec<usize>,
+    by_name: HashMap<String, usize>,
+    architecture: String,
+    block_count: u32,
+}
+
+/// One tensor of a [`Parent`].
+#[derive(Clone, Copy, Debug)]
+pub struct TensorView<'a> {
+    /// Name, shape and type.
+    pub info: &'a TensorInfo,
+    /// The data on the map, `info.bytes` long. It starts at a multiple of the file's alignment, which may be as small
+    /// as 1: do not reinterpret it as wider words.
+    pub data: &'a [u8],
+}
+
+/// One mapped file.
+#[derive(Debug)]
+struct Piece {
+    path: PathBuf,
+    file: File,
+    map: Mmap,
+    modified: Option<SystemTime>,
+    data_offset: u64,
+}
+
+impl Parent {
+    /// Maps the model at `path`: a GGUF file, or the first file of a split set and all those that belong to it.
+    ///
+    /// # Errors
+    /// The file at fault and the first [`Fault`] found in it.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, GgufError> {
+        let path = path.as_ref();
+        let (piece, header) = Piece::open(path).map_err(|fault| fault.at(path))?;
+        let later = split::later_pieces(path, &header.metadata).map_err(|fault| fault.at(path))?;
+        let mut parent = Self::new(piece, header).map_err(|fault| fault.at(path))?;
+        let count = later.len() as u64 + 1;
+        for (no, later_path) in (1..).zip(later) {
+            parent.add_piece(&later_path, no, count).map_err(|fault| fault.at(&later_path))?;
+        }
+        parent.check_whole(count).map_err(|fault| fault.at(path))?;
+        // From here on the set is one model; a header made from these metadata describes one file.
+        for key in [SPLIT_NO, SPLIT_COUNT, SPLIT_TENSORS_COUNT] {
+            parent.metadata.remove(key);
+        }
+        Ok(parent)
+    }
+
+    /// The file, or the first one of a split set.
+    pub fn path(&self) -> &Path {
+        &self.pieces[0].path
+    }
+
+    /// The key-value pairs, those of a split set without `split.*`.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// The tensors in file order, those of all pieces together; each offset counts within its own piece.
+    pub fn tensors(&self) -> &[TensorInfo] {
+        &self.tensors
+    }
+
+    /// The tensor called `name` with its data.
+    pub fn tensor(&self, name: &str) -> Option<TensorView<'_>> {
+        self.by_name.get(name).map(|&index| self.view(index))
+    }
+
+    /// Where in [`Parent::tensors`] the tensor called `name` is.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The size of the file or of all pieces together, in bytes.
+    pub fn size_bytes(&self) -> u64 {
+        self.pieces.iter().map(|piece| piece.map.len() as u64).sum()
+    }
+
+    /// The number of weights.
+    pub fn parameters(&self) -> u64 {
+        self.tensors.iter().map(TensorInfo::elements).sum()
+    }
+
+    /// `general.architecture`, for example `llama`.
+    pub fn architecture(&self) -> &str {
+        &self.architecture
+    }
+
+    /// `{arch}.block_count`, at least 1.
+    pub fn block_count(&self) -> u32 {
+        self.block_count
+    }
+
+    /// The value of `{arch}.{suffix}`, for example for `attention.head_count`.
+    pub fn arch(&self, suffix: &str) -> Option<&Value> {
+        self.metadata.get(&self.arch_key(suffix))
+    }
+
+    /// The value of `{arch}.{suffix}` as an integer; `None` also where it is a list with one entry per block.
+    pub fn arch_u32(&self, suffix: &str) -> Option<u32> {
+        self.arch(suffix)?.as_u64()?.try_into().ok()
+    }
+
+    /// The key `{arch}.{suffix}`.
+    pub fn arch_key(&self, suffix: &str) -> String {
+        format!("{}.{suffix}", self.architecture)
+    }
+
+    /// Refuses files that have changed since they were mapped.
+    ///
+    /// Call it before each pass over the weights: reading a map past the end of a file that has shrunk is no error that
+    /// can be caught but the signal SIGBUS, and bytes that change between two passes make a merge that no recipe
+    /// describes. A file that was replaced by renaming another over it is fine, the map keeps the old one.
+    ///
+    /// # Errors
+    /// [`Fault::Shrunk`], [`Fault::Changed`], or [`Fault::Io`] with the file that it happened to.
+    pub fn verify_unchanged(&self) -> Result<(), GgufError> {
+        self.pieces.iter().try_for_each(|piece| piece.verify_unchanged().map_err(|fault| fault.at(&piece.path)))
+    }
+
+    fn new(piece: Piece, header: Header) -> Result<Self, Fault> {
+        let architecture = required(&header.metadata, "general.architecture", "an architecture's name", |value| {
+            value.as_str().filter(|name| !name.is_empty()).map(str::to_owned)
+        })?;
+        let block_count =
+            required(&header.metadata, &format!("{architecture}.block_count"), "a `u32` above 0", |value| {
+                value.as_u64().and_then(|count| u32::try_from(count).ok()).filter(|&count| count > 0)
+            })?;
+        let mut parent = Self {
+            pieces: Vec::new(),
+            metadata: header.metadata,
+            tensors: Vec::new(),
+            piece_of: Vec::new(),
+            by_name: HashMap::new(),
+            architecture,
+            block_count,
+        };
+        parent.add(piece, header.tensors)?;
+        Ok(parent)
+    }
+
+    fn add_piece(&mut self, path: &Path, no: u64, count: u64) -> Result<(), Fault> {
+        let (piece, header) = Piece::open(path).map_err(|fault| match fault {
+            Fault::Io(error) if error.kind() == ErrorKind::NotFound => {
+                Fault::MissingPiece { no, count, first: self.path().to_owned() }
+            }
+            other => other,
+        })?;
+        split::check_piece(&header.metadata, no, count)?;
+        self.add(piece, header.tensors)
+    }
+
+    fn add(&mut self, piece: Piece, tensors: Vec<TensorInfo>) -> Result<(), Fault> {
+        for tensor in tensors {
+            if self.by_name.insert(tensor.name.clone(), self.tensors.len()).is_some() {
+                return Err(Fault::DuplicateTensor { name: tensor.name });
+            }
+            self.tensors.push(tensor);
+            self.piece_of.push(self.pieces.len());
+        }
+        self.pieces.push(piece);
+        Ok(())
+    }
+
+    /// Proves that no piece, embedding or block has been left out.
+    fn check_whole(&self, pieces: u64) -> Result<(), Fault> {
+        let found = self.tensors.len() as u64;
+        if pieces > 1 {
+            let wanted = required(&self.metadata, SPLIT_TENSORS_COUNT, "the number of tensors", Value::as_u64)?;
+            if wanted != found {
+                return Err(Fault::PieceTensorCount { wanted, found });
+            }
+        }
+        let embedding = "token_embd.weight";
+        if self.tensor(embedding).is_none() {
+            return Err(Fault::MissingTensor { name: embedding.into() });
+        }
+        if MAY_HAVE_EMPTY_BLOCKS.contains(&self.architecture.as_str()) {
+            return Ok(());
+        }
+        // Encoder-decoder models call theirs `enc.blk.N`, and count those of the decoder apart.
+        let blocks = self.tensors.iter().filter_map(|tensor| block_of(tensor.name.trim_start_matches("enc.")));
+        let present: BTreeSet<u32> = blocks.collect();
+        // Blocks that predict further tokens are often left out of a file.
+        let needed = self.block_count.saturating_sub(self.arch_u32("nextn_predict_layers").unwrap_or(0));
+        match (0..needed).find(|block| !present.contains(block)) {
+            Some(block) => Err(Fault::MissingTensor { name: format!("blk.{block}.*") }),
+            None => Ok(()),
+        }
+    }
+
+    /// Tensor `index` of [`Parent::tensors`] with its data.
+    ///
+    /// # Panics
+    /// If there is no such tensor.
+    pub fn view(&self, index: usize) -> TensorView<'_> {
+        let info = &self.tensors[index];
+        let piece = &self.pieces[self.piece_of[index]];
+        // `Header::parse` has proven that this lies inside the map, whose length is a `usize`.
+        let start = (piece.data_offset + info.offset) as usize;
+        TensorView { info, data: &piece.map[start..start + info.bytes as usize] }
+    }
+}
+
+impl Piece {
+    fn open(path: &Path) -> Result<(Self, Header), Fault> {
+        // Asked of the path before it is opened: opening a pipe would wait for somebody to write to it.
+        let kind = fs::metadata(path)?;
+        if kind.is_dir() {
+            return Err(Fault::Directory);
+        }
+        if !kind.is_file() {
+            return Err(Fault::NotAFile);
+        }
+        let file = File::open(path)?;
+        let stat = file.metadata()?;
+        if stat.len() == 0 {
+            return Err(Fault::EmptyFile);
+        }
+        // SAFETY: The map is read-only and only ever seen as `&[u8]`, for which any content is valid. What remains is
+        // that others may write to the file or shorten it: `verify_unchanged`, run before each pass, is for that.
+        let map = unsafe { Mmap::map(&file)? };
+        let header = Header::parse(&map, map.len() as u64)?;
+        let modified = stat.modified().ok();
+        Ok((Self { path: path.to_owned(), file, map, modified, data_offset: header.data_offset }, header))
+    }
+
+    fn verify_unchanged(&self) -> Result<(), Fault> {
+        let stat = self.file.metadata()?;
+        let (was, now) = (self.map.len() as u64, stat.len());
+        if now < was {
+            return Err(Fault::Shrunk { was, now });
+        }
+        if now > was || stat.modified().ok() != self.modified {
+            return Err(Fault::Changed { was, now });
+        }
+        Ok(())
+    }
+}
+
+/// The value of `key` as `read` understands it, or the fault that it is missing or not what is `wanted`.
+fn required<T>(
+    metadata: &Metadata,
+    key: &str,
+    wanted: &'static str,
+    read: impl Fn(&Value) -> Option<T>,
+) -> Result<T, Fault> {
+    let value = metadata.get(key).ok_or_else(|| Fault::MissingKey { key: key.into() })?;
+    read(value).ok_or_else(|| Fault::BadKey { key: key.into(), found: value.to_string(), wanted })
+}

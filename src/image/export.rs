@@ -1,0 +1,63 @@
+//! A plan and its parents in, a GGUF file on disk out.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use tempfile::NamedTempFile;
+
+use super::{Fill, Image, ImageError, fill};
+use crate::gguf::Parent;
+use crate::plan::Plan;
+
+/// Writes `plan` as a GGUF file that any program can load: the same tensors as the image, with the vocabulary in the header.
+///
+/// The bytes go to a temporary file beside `path` that is renamed over it at the end, so that a failure leaves no half file.
+///
+/// # Errors
+/// [`ImageError::Write`] naming the path, for example when the disk is full; [`ImageError::Parent`] as in [`Image::fill`].
+pub fn export(plan: &Plan, parents: &[Parent], path: &Path) -> Result<Fill, ImageError> {
+    let write = |source: io::Error| ImageError::Write { path: path.to_owned(), source };
+    let header = plan.full_header(parents)?;
+    let size = header.len() as u64 + plan.data_bytes;
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let temporary = temporary_in(folder).map_err(write)?;
+    reserve(temporary.as_file(), size).map_err(write)?;
+    let mut image = Image::map(temporary.as_file().try_clone().map_err(write)?, header).map_err(write)?;
+    let from = image.header.len();
+    let filled = fill::fill(plan, parents, &mut image.map[from..])?;
+    image.map.flush().map_err(write)?;
+    temporary.as_file().sync_all().map_err(write)?;
+    temporary.persist(path).map_err(|e| write(e.error))?;
+    Ok(filled)
+}
+
+/// A temporary file with the mode that the user's umask gives any new file; left to itself it would be private.
+fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".ggraft-export-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(folder)
+}
+
+/// Gives `file` its size on disk at once, so that a full disk is an error here and not a signal while the mapping is written.
+fn reserve(file: &File, size: u64) -> io::Result<()> {
+    file.set_len(size)?;
+    #[cfg(target_os = "linux")]
+    {
+        let size = size.try_into().map_err(|_| io::ErrorKind::FileTooLarge)?;
+        // SAFETY: the descriptor is open for writing; the call touches no memory of ours.
+        match unsafe { libc::posix_fallocate(std::os::fd::AsRawFd::as_raw_fd(file), 0, size) } {
+            0 => {}
+            code => return Err(io::Error::from_raw_os_error(code)),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! A `Plan` and its parents in, the bytes of the merged GGUF out: in memory for llama.cpp to compute from, or in a file to keep.
+//!
+//! The in-memory form is an anonymous file (`memfd_create`), which llama.cpp maps shared: new bytes written through our own mapping are
+//! the running model's weights at once. Nothing reaches a disk.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use memmap2::MmapMut;
+
+use crate::gguf::Parent;
+use crate::plan::Plan;
+
+mod error;
+mod export;
+mod fill;
+#[cfg(test)]
+mod tests;
+
+pub use error::ImageError;
+pub use export::export;
+
+
+/// A merged GGUF in shared memory, re-filled in place for the next recipe of the same shape.
+pub struct Image {
+    file: File,
+    map: MmapMut,
+    header: Vec<u8>,
+}
+
+/// What one fill cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fill {
+    /// Bytes of parents that the programs read.
+    pub bytes_read: u64,
+    /// Bytes of merged tensors written to memory.
+    pub bytes_written: u64,
+    /// Wall time.
+    pub elapsed: Duration,
+}
+
+impl Image {
+    /// A new anonymous image with room for `plan`, its header written and its tensors still zero.
+    ///
+    /// # Errors
+    /// [`ImageError::Memory`] if the system has no room, or no `memfd_create` (it is Linux's own).
+    pub fn in_memory(plan: &Plan) -> Result<Self, ImageError> {
+        let header = plan.bare_header.clone();
+        let size = header.len() as u64 + plan.data_bytes;
+        let memory = |source| ImageError::Memory { bytes: size, source };
+        let file = anonymous_file().map_err(memory)?;
+        file.set_len(size).map_err(memory)?;
+        Self::map(file, header).map_err(memory)
+    }
+
+    fn map(file: File, header: Vec<u8>) -> io::Result<Self> {
+        // SAFETY: the file is ours alone: anonymous, or a fresh temporary that nobody else has been told of. llama.cpp maps it too, but
+        // reads only inside `llama_decode`, and `fill` borrows the image mutably, which its owner cannot do while a decode runs.
+        let mut map = unsafe { MmapMut::map_mut(&file)? };
+        map[..header.len()].copy_from_slice(&header);
+        Ok(Self { file, map, header })
+    }
+
+    /// Whether `plan` has the same tensors, types and metadata, so that it can be filled in without loading anew.
+    pub fn has_shape_of(&self, plan: &Plan) -> bool {
+        self.header == plan.bare_header
+    }
+
+    /// A path under which this process, and llama.cpp inside it, can open the image.
+    pub fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+    }
+
+    /// Total size in bytes, header included.
+    pub fn size(&self) -> u64 {
+        self.map.len() as u64
+    }
+
+    /// Runs every program of `plan` into the image.
+    ///
+    /// # Errors
+    /// [`ImageError::Parent`] if a parent file changed since it was opened; the image is then unchanged.
+    ///
+    /// # Panics
+    /// If the plan has another shape; ask [`Image::has_shape_of`] first.
+    pub fn fill(&mut self, plan: &Plan, parents: &[Parent]) -> Result<Fill, ImageError> {
+        assert!(self.has_shape_of(plan), "the image was made for a plan of another shape");
+        fill::fill(plan, parents, &mut self.map[self.header.len()..])
+    }
+}
+
+/// An anonymous file that lives in memory and goes with the process.
+#[cfg(target_os = "linux")]
+fn anonymous_file() -> io::Result<File> {
+    // SAFETY: the name is a C string; the descriptor that comes back is checked and then owned by the file alone.
+    unsafe {
+        match libc::memfd_create(c"ggraft".as_ptr(), libc::MFD_CLOEXEC) {
+            -1 => Err(io::Error::last_os_error()),
+            fd => Ok(File::from_raw_fd(fd)),
+        }
+    }
+}
+
+/// An anonymous file that lives in memory and goes with the process.
+#[cfg(not(target_os = "linux"))]
+fn anonymous_file() -> io::Result<File> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "virtual models need Linux's memfd_create"))
+}

@@ -1,0 +1,63 @@
+//! What can go wrong between ggraft and llama.cpp.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::image::ImageError;
+
+/// Errors of this stage.
+#[derive(Debug, Error)]
+pub enum ModelError {
+    /// llama.cpp refused a model; what it logged is the reason.
+    #[error("llama.cpp cannot load `{name}`: {reason}")]
+    Load {
+        /// The file, or what the virtual model was made from.
+        name: String,
+        /// Its own words.
+        reason: String,
+    },
+    /// A path that cannot be handed to C.
+    #[error("the path `{}` is not UTF-8 or has a NUL in it; rename the file", path.display())]
+    Path {
+        /// The path.
+        path: PathBuf,
+    },
+    /// No context of the wanted size.
+    #[error("llama.cpp cannot make a context for {sequences} sequences of {tokens} tokens: {reason}; try a smaller `-np` or `-c`")]
+    Context {
+        /// Sequences side by side.
+        sequences: u32,
+        /// Tokens of each.
+        tokens: u32,
+        /// Its own words.
+        reason: String,
+    },
+    /// A decode failed.
+    #[error("llama.cpp could not decode a batch of {tokens} tokens: {reason}")]
+    Decode {
+        /// Size of the batch.
+        tokens: usize,
+        /// Its own words.
+        reason: String,
+    },
+    /// A prompt does not fit.
+    #[error("a prompt of {prompt} tokens and {wanted} more does not fit the context of {limit}; raise `-c` or shorten it")]
+    TooLong {
+        /// Prompt tokens.
+        prompt: usize,
+        /// Tokens asked for.
+        wanted: usize,
+        /// Tokens of one sequence.
+        limit: u32,
+    },
+    /// The model has no chat template that llama.cpp knows.
+    #[error("no usable chat template: {reason}; leave out `--chat`, or set `chat_template` in the recipe")]
+    ChatTemplate {
+        /// Why.
+        reason: String,
+    },
+    /// The memory behind a virtual model.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+}

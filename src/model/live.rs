@@ -1,0 +1,175 @@
+//! A model that llama.cpp computes from right now: weights, one context, and the swap to the next recipe.
+
+use std::mem::transmute;
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::Arc;
+
+use llama_cpp_2::context::LlamaContext;
+use llama_cpp_2::context::params::LlamaContextParams;
+use llama_cpp_2::llama_batch::LlamaBatch;
+use llama_cpp_2::model::LlamaModel;
+use llama_cpp_2::sampling::LlamaSampler;
+use llama_cpp_2::token::LlamaToken;
+
+use super::load::{Purpose, backend, load};
+use super::{ContextSize, ModelError, Settings, Vocabulary, log};
+use crate::gguf::Parent;
+use crate::image::{Fill, Image};
+use crate::plan::Plan;
+
+/// A running model. Its context holds no tokens between calls unless the caller put them there.
+pub struct Live {
+    // Fields drop in order: the context points into the model, the model's tensors into the image.
+    context: LlamaContext<'static>,
+    model: LlamaModel,
+    image: Option<Image>,
+    vocabulary: Arc<Vocabulary>,
+    settings: Settings,
+    size: ContextSize,
+}
+
+/// What it took to make a recipe live.
+#[derive(Clone, Copy, Debug)]
+pub struct Swap {
+    /// The merge itself.
+    pub fill: Fill,
+    /// Whether the recipe had another shape, so that llama.cpp had to load it anew.
+    pub reloaded: bool,
+}
+
+impl Live {
+    /// Runs a GGUF file as it is; weights are mapped, not read.
+    ///
+    /// # Errors
+    /// [`ModelError`] with llama.cpp's own reason.
+    pub fn of_file(
+        path: &Path, vocabulary: Arc<Vocabulary>, settings: Settings, size: ContextSize,
+    ) -> Result<Self, ModelError> {
+        let model = load(path, &path.display().to_string(), Purpose::Weights { gpu_layers: settings.gpu_layers })?;
+        let context = new_context(&model, settings, size)?;
+        Ok(Self { context, model, image: None, vocabulary, settings, size })
+    }
+
+    /// Runs `plan` as a virtual model: merged into shared memory, nothing written to disk.
+    ///
+    /// # Errors
+    /// [`ModelError`], also if a parent changed on disk since it was opened.
+    pub fn of_plan(
+        plan: &Plan, parents: &[Parent], vocabulary: Arc<Vocabulary>, settings: Settings, size: ContextSize,
+    ) -> Result<(Self, Fill), ModelError> {
+        let mut image = Image::in_memory(plan)?;
+        let fill = image.fill(plan, parents)?;
+        let model = load(&image.path(), &plan.name, Purpose::Weights { gpu_layers: settings.gpu_layers })?;
+        let context = new_context(&model, settings, size)?;
+        Ok((Self { context, model, image: Some(image), vocabulary, settings, size }, fill))
+    }
+
+    /// Makes `plan` the running model. One of the same shape is merged into the live weights; another is loaded anew.
+    ///
+    /// # Errors
+    /// [`ModelError`]; if it comes from a changed parent, the old weights are still whole.
+    pub fn swap(&mut self, plan: &Plan, parents: &[Parent]) -> Result<Swap, ModelError> {
+        match &mut self.image {
+            // Weights on an accelerator are copies of the image, which a new fill would not reach.
+            Some(image) if image.has_shape_of(plan) && self.settings.gpu_layers == 0 => {
+                let fill = image.fill(plan, parents)?;
+                self.context.clear_kv_cache();
+                Ok(Swap { fill, reloaded: false })
+            }
+            _ => {
+                let vocabulary = Arc::clone(&self.vocabulary);
+                let (live, fill) = Self::of_plan(plan, parents, vocabulary, self.settings, self.size)?;
+                *self = live;
+                Ok(Swap { fill, reloaded: true })
+            }
+        }
+    }
+
+    /// Makes sure that the context has room for `size`, with a new context if it has not.
+    ///
+    /// # Errors
+    /// [`ModelError::Context`]; the old context is then kept.
+    pub fn resize(&mut self, size: ContextSize) -> Result<(), ModelError> {
+        if self.size != size {
+            self.context = new_context(&self.model, self.settings, size)?;
+            self.size = size;
+        }
+        Ok(())
+    }
+
+    /// Computes a batch; the logits that it asked for are then at [`Live::logits`].
+    ///
+    /// # Errors
+    /// [`ModelError::Decode`] with llama.cpp's reason.
+    pub fn decode(&mut self, batch: &mut LlamaBatch) -> Result<(), ModelError> {
+        log::take_trouble();
+        self.context.decode(batch).map_err(|e| ModelError::Decode {
+            tokens: usize::try_from(batch.n_tokens()).unwrap_or(0),
+            reason: format!("{e}: {}", log::take_trouble()),
+        })
+    }
+
+    /// The logits, one per token of the vocabulary, after position `index` of the last batch, which must have asked for them.
+    pub fn logits(&self, index: i32) -> &[f32] {
+        self.context.get_logits_ith(index)
+    }
+
+    /// Draws the token after the last one of the last batch.
+    pub(super) fn sample(&self, sampler: &mut LlamaSampler) -> LlamaToken {
+        sampler.sample(&self.context, -1)
+    }
+
+    /// Forgets the tokens of one sequence.
+    pub fn forget(&mut self, sequence: i32) {
+        // Removing a whole sequence cannot fail; only parts of some recurrent states can.
+        let removed = self.context.clear_kv_cache_seq(u32::try_from(sequence).ok(), None, None);
+        debug_assert!(matches!(removed, Ok(true)), "{removed:?}");
+    }
+
+    /// Forgets all tokens.
+    pub fn forget_all(&mut self) {
+        self.context.clear_kv_cache();
+    }
+
+    /// The tokenizer.
+    pub fn vocabulary(&self) -> &Arc<Vocabulary> {
+        &self.vocabulary
+    }
+
+    /// What the context has room for.
+    pub fn size(&self) -> ContextSize {
+        self.size
+    }
+
+    /// Most tokens in one batch.
+    pub fn batch_size(&self) -> usize {
+        self.settings.batch as usize
+    }
+
+    /// Tokens that the model was trained to look back on.
+    pub fn trained_context(&self) -> u32 {
+        self.model.n_ctx_train()
+    }
+}
+
+fn new_context(model: &LlamaModel, settings: Settings, size: ContextSize) -> Result<LlamaContext<'static>, ModelError> {
+    let threads = i32::try_from(settings.threads).unwrap_or(i32::MAX);
+    let params = LlamaContextParams::default()
+        .with_n_ctx(NonZeroU32::new(size.tokens.saturating_mul(size.sequences)))
+        .with_n_seq_max(size.sequences)
+        .with_n_batch(settings.batch)
+        .with_n_ubatch(settings.ubatch.min(settings.batch))
+        .with_n_threads(threads)
+        .with_n_threads_batch(threads)
+        .with_no_perf(true);
+    log::take_trouble();
+    let context = model.new_context(backend(), params).map_err(|_| ModelError::Context {
+        sequences: size.sequences,
+        tokens: size.tokens,
+        reason: log::take_trouble(),
+    })?;
+    // SAFETY: the lifetime stands for the model, which `Live` owns beside the context, frees after it, and replaces only together
+    // with it. The context keeps llama.cpp's own pointer, so moving `LlamaModel` moves nothing that it sees.
+    Ok(unsafe { transmute::<LlamaContext<'_>, LlamaContext<'static>>(context) })
+}

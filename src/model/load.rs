@@ -1,0 +1,56 @@
+//! A path in, llama.cpp's model out: through the sys crate, since the safe one does not expose the parameters that matter here.
+
+use std::ffi::CString;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use llama_cpp_2::llama_backend::LlamaBackend;
+use llama_cpp_2::model::LlamaModel;
+use llama_cpp_sys_2 as sys;
+
+use super::{ModelError, log};
+
+/// Starts llama.cpp's backend, once per process; all its logs go to [`log`].
+pub(super) fn backend() -> &'static LlamaBackend {
+    static BACKEND: OnceLock<LlamaBackend> = OnceLock::new();
+    BACKEND.get_or_init(|| LlamaBackend::init().expect("this is the one place that starts the backend"))
+}
+
+/// What a load is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// The tokenizer only.
+    Vocabulary,
+    /// Weights to compute with.
+    Weights {
+        /// Layers kept on accelerators.
+        gpu_layers: i32,
+    },
+}
+
+/// Loads `path` by memory map, with no repacking: the tensors then *are* the mapped bytes, which virtual models rewrite in place,
+/// and a file and a virtual model of the same bytes run the same code to the same bits.
+pub(super) fn load(path: &Path, name: &str, purpose: Purpose) -> Result<LlamaModel, ModelError> {
+    backend();
+    let bad_path = || ModelError::Path { path: path.to_owned() };
+    let c_path = path.to_str().and_then(|p| CString::new(p).ok()).ok_or_else(bad_path)?;
+    // SAFETY: returns plain data.
+    let mut params = unsafe { sys::llama_model_default_params() };
+    params.use_extra_bufts = false;
+    params.lazy_mode = sys::LLAMA_LAZY_MODE_OFF;
+    match purpose {
+        Purpose::Vocabulary => params.vocab_only = true,
+        Purpose::Weights { gpu_layers } => {
+            params.load_mode = sys::LLAMA_LOAD_MODE_MMAP;
+            params.n_gpu_layers = gpu_layers;
+        }
+    }
+    log::take_trouble();
+    // SAFETY: the path is a C string, the parameters are llama.cpp's defaults with plain fields changed.
+    let model = unsafe { sys::llama_model_load_from_file(c_path.as_ptr(), params) };
+    if model.is_null() {
+        return Err(ModelError::Load { name: name.to_owned(), reason: log::take_trouble() });
+    }
+    // SAFETY: `LlamaModel` is `#[repr(transparent)]` over this pointer, not null, and frees it when dropped.
+    Ok(unsafe { std::mem::transmute::<*mut sys::llama_model, LlamaModel>(model) })
+}

@@ -1,0 +1,44 @@
+//! An image or a GGUF file in, a llama.cpp model with one context out. Swaps recipes; knows nothing of what they mean.
+//!
+//! All `unsafe` towards llama.cpp is here and in [`crate::ggml`].
+
+mod complete;
+mod error;
+mod live;
+mod load;
+mod log;
+mod vocabulary;
+
+pub use complete::{Completion, Sampling, complete};
+pub use error::ModelError;
+pub use live::{Live, Swap};
+pub use llama_cpp_2::llama_batch::LlamaBatch;
+pub use llama_cpp_2::token::LlamaToken;
+pub use vocabulary::Vocabulary;
+
+/// How llama.cpp computes; llama.cpp's own flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `--threads`.
+    pub threads: u32,
+    /// `--batch-size`: most tokens handed over at once.
+    pub batch: u32,
+    /// `--ubatch-size`: most tokens computed at once.
+    pub ubatch: u32,
+    /// `--gpu-layers`.
+    pub gpu_layers: i32,
+}
+
+/// What a context has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContextSize {
+    /// Sequences side by side.
+    pub sequences: u32,
+    /// Tokens of each.
+    pub tokens: u32,
+}
+
+/// Routes llama.cpp's logs: kept to explain failures, and with `verbose` shown on stderr.
+pub fn log_to_stderr(verbose: bool) {
+    log::install(verbose);
+}

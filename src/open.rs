@@ -1,0 +1,111 @@
+//! A path in, something that can run out: a GGUF file as it is, or a recipe with its parents opened and its plan made.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::gguf::{GgufError, Parent};
+use crate::image::Fill;
+use crate::model::{ContextSize, Live, ModelError, Settings, Vocabulary};
+use crate::plan::{Plan, PlanError, Siblings};
+use crate::recipe::{Recipe, RecipeError};
+
+/// A model that could run.
+pub struct Model {
+    /// The path it was opened by.
+    pub path: PathBuf,
+    /// What was found there.
+    pub kind: Kind,
+}
+
+/// What a path can name.
+pub enum Kind {
+    /// A GGUF file, or the first of a split set.
+    File(Parent),
+    /// A recipe.
+    Recipe(Box<Virtual>),
+}
+
+/// A recipe that fits its parents.
+pub struct Virtual {
+    /// As loaded.
+    pub recipe: Recipe,
+    /// Its parents, opened.
+    pub siblings: Siblings,
+    /// What to compute.
+    pub plan: Plan,
+}
+
+/// Why a path names nothing that can run.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// A model file.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
+    /// A recipe file.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// A recipe and its parents together.
+    #[error("recipe `{}`: {source}", path.display())]
+    Plan {
+        /// The recipe file.
+        path: PathBuf,
+        /// What does not fit.
+        source: PlanError,
+    },
+}
+
+/// Whether `path` is to be read as a recipe: by its ending.
+pub fn is_recipe(path: &Path) -> bool {
+    path.extension().and_then(OsStr::to_str).is_some_and(|e| e.eq_ignore_ascii_case("yaml") || e.eq_ignore_ascii_case("yml"))
+}
+
+impl Model {
+    /// Opens a `.gguf` file, or a recipe `.yaml` and all its parents. Reads headers, no weights (but for what statistics need).
+    ///
+    /// # Errors
+    /// [`OpenError`] naming the file, tensor or line.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let kind = if is_recipe(path) {
+            let recipe = Recipe::load(path)?;
+            let in_recipe = |source| OpenError::Plan { path: path.to_owned(), source };
+            let siblings = Siblings::open(recipe.models.iter().map(|m| m.path.as_path())).map_err(in_recipe)?;
+            let plan = siblings.plan(&recipe).map_err(in_recipe)?;
+            Kind::Recipe(Box::new(Virtual { recipe, siblings, plan }))
+        } else {
+            Kind::File(Parent::open(path)?)
+        };
+        Ok(Self { path: path.to_owned(), kind })
+    }
+
+    /// Loads the tokenizer.
+    ///
+    /// # Errors
+    /// [`ModelError::Load`] with llama.cpp's reason.
+    pub fn vocabulary(&self) -> Result<Arc<Vocabulary>, ModelError> {
+        let vocabulary = match &self.kind {
+            Kind::File(parent) => Vocabulary::load(parent.path(), None),
+            Kind::Recipe(v) => {
+                Vocabulary::load(v.siblings.parents()[v.plan.vocabulary].path(), v.plan.chat_template.clone())
+            }
+        };
+        vocabulary.map(Arc::new)
+    }
+
+    /// Starts it in llama.cpp; a file costs no merge.
+    ///
+    /// # Errors
+    /// [`ModelError`] with llama.cpp's reason.
+    pub fn start(
+        &self, vocabulary: Arc<Vocabulary>, settings: Settings, size: ContextSize,
+    ) -> Result<(Live, Fill), ModelError> {
+        match &self.kind {
+            Kind::File(parent) => {
+                Live::of_file(parent.path(), vocabulary, settings, size).map(|live| (live, Fill::default()))
+            }
+            Kind::Recipe(v) => Live::of_plan(&v.plan, v.siblings.parents(), vocabulary, settings, size),
+        }
+    }
+}

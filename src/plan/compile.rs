@@ -1,0 +1,210 @@
+//! The compiler: walks the merged model's tensors in file order and writes a program for each.
+
+use ggraft_kernels::Program;
+
+use super::methods::{Case, Input, METHODS};
+use super::{Plan, PlanError, PlannedTensor, SourceRef, Statistics, bare, schedule, source, types};
+use crate::ggml::CODECS;
+use crate::gguf::{Parent, TensorInfo, block_of};
+use crate::recipe::{BlockSite, Recipe, Resolved, Site, TensorName};
+
+/// Tables that follow from the architecture and are no weights: the same in all siblings, never blended.
+const TABLES: [&str; 4] = ["rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight", "attn_rot_embd"];
+
+/// The seed of random masks.
+const MASK_SEED: [u32; 2] = [0, 0];
+
+pub(super) fn compile(recipe: &Recipe, parents: &[Parent], statistics: &Statistics) -> Result<Plan, PlanError> {
+    let counts: Vec<u32> = parents.iter().map(Parent::block_count).collect();
+    let layout = recipe.layout(&counts)?;
+    let template = recipe.base_model.or_else(|| Some(recipe.slices.first()?.sources.first()?.model)).unwrap_or(0);
+    let arch = parents[template].architecture();
+    let compiler = Compiler { recipe, parents, statistics, layout: &layout, template, arch };
+
+    let mut tensors = Vec::new();
+    let mut blocks_done = false;
+    for info in parents[template].tensors() {
+        if block_of(&info.name).is_none() {
+            let after = info.name.starts_with("output");
+            let site = if after { Site::After } else { Site::Before };
+            tensors.push(compiler.tensor(site, &info.name, tensors.len())?);
+        } else if !std::mem::replace(&mut blocks_done, true) {
+            for block in 0..layout.len() {
+                compiler.block(block, &mut tensors)?;
+            }
+        }
+    }
+
+    let layers: Vec<(&Parent, u32)> = (0..layout.len())
+        .map(|block| compiler.block_template(block))
+        .map(|(parent, layer)| (&parents[parent], layer))
+        .collect();
+    let metadata = schedule::metadata(&parents[template], &layers)?;
+    let infos: Vec<TensorInfo> = tensors.iter().map(|t| t.info.clone()).collect();
+    let vocabulary = recipe.tokenizer_source.unwrap_or(template);
+    let header = bare(&metadata, &infos, &parents[vocabulary])?;
+    let tensors = tensors.into_iter().zip(header.tensors).map(|(t, info)| PlannedTensor { info, ..t }).collect();
+    Ok(Plan {
+        name: recipe.file.display().to_string(),
+        tensors,
+        bare_header: header.bytes,
+        data_bytes: header.data_len,
+        vocabulary,
+        chat_template: chat_template(recipe)?,
+        metadata,
+    })
+}
+
+struct Compiler<'a> {
+    recipe: &'a Recipe,
+    parents: &'a [Parent],
+    statistics: &'a Statistics,
+    layout: &'a [BlockSite],
+    template: usize,
+    arch: &'a str,
+}
+
+impl Compiler<'_> {
+    /// Compiles all tensors of output block `block`: those that its template source has.
+    fn block(&self, block: usize, tensors: &mut Vec<PlannedTensor>) -> Result<(), PlanError> {
+        let (parent, layer) = self.block_template(block);
+        let prefix = format!("blk.{layer}.");
+        for info in self.parents[parent].tensors() {
+            if let Some(rest) = info.name.strip_prefix(&prefix) {
+                let name = format!("blk.{block}.{rest}");
+                tensors.push(self.tensor(Site::Block(block), &name, tensors.len())?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The parent and layer that an output block takes its list of tensors from: the base's, or the first source's.
+    fn block_template(&self, block: usize) -> (usize, u32) {
+        let BlockSite { slice, layers, .. } = &self.layout[block];
+        let slice = &self.recipe.slices[*slice];
+        let base = self.recipe.base_of(slice);
+        let chosen = slice.sources.iter().position(|s| Some(s.model) == base).unwrap_or(0);
+        (slice.sources[chosen].model, layers[chosen])
+    }
+
+    /// Compiles the output tensor `name`, the `ordinal`-th of the model.
+    fn tensor(&self, site: Site, name: &str, ordinal: usize) -> Result<PlannedTensor, PlanError> {
+        if TABLES.iter().any(|table| name.starts_with(table)) {
+            return self.copy(name, self.find(self.template, name)?);
+        }
+        let Resolved { sources, base, shared } = self.recipe.resolve(self.layout, site, name, self.arch)?;
+        let mut inputs = Vec::new();
+        for s in sources {
+            let own_name = match s.layer {
+                Some(layer) => TensorName::at_layer(name, layer, self.arch).gguf,
+                None => name.to_owned(),
+            };
+            let source_ref = self.find(s.model, &own_name)?;
+            inputs.push(Input { source: source_ref, data: source(source_ref, self.parents), parameters: s.parameters });
+        }
+        let refs: Vec<SourceRef> = inputs.iter().map(|i| i.source).collect();
+        let first = self.same_shape(name, &refs)?;
+        let dimensions = first.shape.len();
+        let case = Case {
+            tensor: name,
+            elements: usize::try_from(first.elements()).expect("a mapped tensor"),
+            base,
+            shared: &shared,
+            inputs,
+            offset: schedule::stored_offset(self.arch, name, dimensions),
+            mask: (MASK_SEED, ordinal as u32),
+            statistics: self.statistics,
+        };
+        if let [only] = refs[..]
+            && (is_whole(&case, self.compile_method(&case)?) || first.ty.is_integer())
+        {
+            return self.copy(name, only);
+        }
+        if let Some(ty) = refs.iter().map(|r| self.info(*r).ty).find(|ty| !CODECS.decodes(*ty)) {
+            return Err(PlanError::SourceType { tensor: name.to_owned(), ty: ty.name() });
+        }
+        let model = self.info(refs[base.unwrap_or(0)]);
+        let ty = types::destination(model, self.recipe.out_type)?;
+        let info = TensorInfo::new(name, first.shape.clone(), ty)?;
+        Ok(PlannedTensor { info, program: self.compile_method(&case)?, sources: refs })
+    }
+
+    fn compile_method(&self, case: &Case) -> Result<Program, PlanError> {
+        let name = self.recipe.method.name;
+        let (_, compile) = METHODS.iter().find(|(n, _)| *n == name).expect("a test holds the two tables together");
+        let program = compile(case)?;
+        match first_bad_number(&program) {
+            None => Ok(program),
+            Some(number) => Err(PlanError::Undefined {
+                tensor: case.tensor.to_owned(),
+                problem: format!("`{name}` comes to a factor of {number} with these parameters; use smaller weights"),
+            }),
+        }
+    }
+
+    fn copy(&self, name: &str, from: SourceRef) -> Result<PlannedTensor, PlanError> {
+        let TensorInfo { shape, ty, .. } = self.info(from);
+        let info = TensorInfo::new(name, shape.clone(), *ty)?;
+        Ok(PlannedTensor { info, program: Program::Copy { source: 0 }, sources: vec![from] })
+    }
+
+    fn info(&self, r: SourceRef) -> &TensorInfo {
+        &self.parents[r.parent].tensors()[r.tensor]
+    }
+
+    fn find(&self, parent: usize, name: &str) -> Result<SourceRef, PlanError> {
+        match self.parents[parent].position(name) {
+            Some(tensor) => Ok(SourceRef { parent, tensor }),
+            None => Err(PlanError::MissingTensor {
+                tensor: name.to_owned(),
+                parent: self.parents[parent].path().display().to_string(),
+                hint: format!("{} blocks", self.parents[parent].block_count()),
+            }),
+        }
+    }
+
+    /// The first source's description, if all have its shape.
+    fn same_shape(&self, name: &str, refs: &[SourceRef]) -> Result<&TensorInfo, PlanError> {
+        let first = self.info(refs[0]);
+        match refs.iter().find(|r| self.info(**r).shape != first.shape) {
+            None => Ok(first),
+            Some(other) => Err(PlanError::Shape {
+                tensor: name.to_owned(),
+                first: first.shape.clone(),
+                second: self.info(*other).shape.clone(),
+                parent: self.parents[other.parent].path().display().to_string(),
+            }),
+        }
+    }
+}
+
+/// The recipe's chat template, if it has one of its own.
+fn chat_template(recipe: &Recipe) -> Result<Option<String>, PlanError> {
+    match recipe.chat_template.as_deref() {
+        None | Some("auto") => Ok(None),
+        Some(jinja) if jinja.contains("{{") || jinja.contains("{%") => Ok(Some(jinja.to_owned())),
+        Some(name) => Err(PlanError::ChatTemplate { name: name.to_owned() }),
+    }
+}
+
+/// Whether the program of a single source leaves it as it is.
+fn is_whole(case: &Case, program: Program) -> bool {
+    case.inputs.len() == 1
+        && match program {
+            Program::Sum { terms, constant } => constant == 0.0 && terms.iter().all(|t| t.coefficient == 1.0),
+            Program::TaskVectors { vectors, .. } => vectors.is_empty(),
+            Program::Copy { .. } => true,
+        }
+}
+
+/// A factor that is not finite would make NaNs of whole tensors.
+fn first_bad_number(program: &Program) -> Option<f32> {
+    let numbers: Vec<f32> = match program {
+        Program::Copy { .. } => vec![],
+        Program::Sum { terms, constant } => terms.iter().map(|t| t.coefficient).chain([*constant]).collect(),
+        Program::TaskVectors { vectors, lambda, .. } => {
+            vectors.iter().flat_map(|v| [v.weight, v.rescale]).chain([*lambda]).collect()
+        }
+    };
+    numbers.into_iter().find(|n| !n.is_finite())
+}

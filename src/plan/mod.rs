@@ -1,0 +1,205 @@
+//! A `Recipe` and its opened parents in, a [`Plan`] out: the virtual GGUF's header and one kernel program per tensor. Runs none of them.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use ggraft_kernels::{GgmlType, Program, Source};
+
+use crate::gguf::{Blocks, Difference, Encoded, Metadata, Parent, TensorInfo, block_of, differences, encode_header};
+use crate::recipe::Recipe;
+
+mod compile;
+mod error;
+mod methods;
+mod schedule;
+mod statistics;
+mod types;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::PlanError;
+pub use statistics::Statistics;
+
+/// One tensor of one parent, by position in the parents' list and in the parent's tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SourceRef {
+    /// Which parent.
+    pub parent: usize,
+    /// Which of its tensors.
+    pub tensor: usize,
+}
+
+/// One tensor of the merged model.
+#[derive(Clone, Debug)]
+pub struct PlannedTensor {
+    /// Name, shape, type, and place in the data section.
+    pub info: TensorInfo,
+    /// How to make it from its sources.
+    pub program: Program,
+    /// What the program reads, in the program's order.
+    pub sources: Vec<SourceRef>,
+}
+
+/// A merged model that does not exist yet.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What to call it in messages.
+    pub name: String,
+    /// In the order of the data section.
+    pub tensors: Vec<PlannedTensor>,
+    /// The header of the virtual model, vocabulary left out: llama.cpp then loads many times faster, to the same logits. Equal headers
+    /// mean equal shape, so that one plan can be filled into the memory of another.
+    pub bare_header: Vec<u8>,
+    /// Size of the data section in bytes.
+    pub data_bytes: u64,
+    /// The parent that the vocabulary comes from.
+    pub vocabulary: usize,
+    /// The recipe's own chat template.
+    pub chat_template: Option<String>,
+    metadata: Metadata,
+}
+
+/// The parents of a set of recipes: proven to be siblings once, with what has been learnt of them.
+pub struct Siblings {
+    parents: Vec<Parent>,
+    differences: Vec<Difference>,
+    statistics: Statistics,
+}
+
+impl Siblings {
+    /// Takes opened parents, refusing those that no recipe could merge.
+    ///
+    /// # Errors
+    /// [`PlanError::Different`] with one line per difference.
+    pub fn new(parents: Vec<Parent>) -> Result<Self, PlanError> {
+        let all: Vec<&Parent> = parents.iter().collect();
+        let differences = differences(&all);
+        refuse(&differences, |blocks| blocks == Blocks::EveryMerge)?;
+        Ok(Self { parents, differences, statistics: Statistics::default() })
+    }
+
+    /// Opens and checks the models that `recipe` names.
+    ///
+    /// # Errors
+    /// [`PlanError::Parent`] naming the file, [`PlanError::Different`].
+    pub fn open<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<Self, PlanError> {
+        Self::new(paths.into_iter().map(Parent::open).collect::<Result<_, _>>()?)
+    }
+
+    /// The parents, in the recipe's order.
+    pub fn parents(&self) -> &[Parent] {
+        &self.parents
+    }
+
+    /// Compiles `recipe`, whose models are these parents in this order.
+    ///
+    /// # Errors
+    /// [`PlanError`] naming the tensor or layer.
+    pub fn plan(&self, recipe: &Recipe) -> Result<Plan, PlanError> {
+        let whole_models = recipe.slices.iter().flat_map(|s| &s.sources).all(|s| s.layer_range.is_none());
+        let blends = recipe.slices.iter().any(|s| s.sources.len() > 1);
+        refuse(&self.differences, |blocks| match blocks {
+            Blocks::EveryMerge => true,
+            Blocks::WholeModel => whole_models && blends,
+            Blocks::TokenTables => blends,
+            Blocks::Nothing => false,
+        })?;
+        compile::compile(recipe, &self.parents, &self.statistics)
+    }
+
+    /// Differences that keep nothing from being done, but that a user should know of.
+    pub fn remarks(&self) -> impl Iterator<Item = &Difference> {
+        self.differences.iter().filter(|d| d.blocks == Blocks::Nothing)
+    }
+}
+
+fn refuse(differences: &[Difference], fatal: impl Fn(Blocks) -> bool) -> Result<(), PlanError> {
+    let fatal: Vec<_> = differences.iter().filter(|d| fatal(d.blocks)).cloned().collect();
+    if fatal.is_empty() { Ok(()) } else { Err(PlanError::Different(fatal)) }
+}
+
+impl PlannedTensor {
+    /// Number of elements.
+    pub fn elements(&self) -> usize {
+        // Fits: the same number of elements is mapped from a parent.
+        usize::try_from(self.info.elements()).expect("a mapped tensor")
+    }
+
+    /// The bytes that the program reads, in its order.
+    pub fn source_data<'a>(&self, parents: &'a [Parent]) -> Vec<Source<'a>> {
+        self.sources.iter().map(|r| source(*r, parents)).collect()
+    }
+}
+
+fn source(r: SourceRef, parents: &[Parent]) -> Source<'_> {
+    let view = parents[r.parent].view(r.tensor);
+    Source { ty: view.info.ty, data: view.data }
+}
+
+impl Plan {
+    /// Bytes of parents that a fill reads, each source counted as often as it is read.
+    pub fn source_bytes(&self, parents: &[Parent]) -> u64 {
+        let bytes = |r: &SourceRef| parents[r.parent].tensors()[r.tensor].bytes;
+        self.tensors.iter().flat_map(|t| &t.sources).map(bytes).sum()
+    }
+
+    /// Number of weights.
+    pub fn parameters(&self) -> u64 {
+        self.tensors.iter().map(|t| t.info.elements()).sum()
+    }
+
+    /// Number of blocks.
+    pub fn block_count(&self) -> usize {
+        self.blocks().len()
+    }
+
+    /// Number of blocks that differ in what they are made of: a block used twice counts once.
+    pub fn unique_blocks(&self) -> usize {
+        self.blocks().into_iter().map(|block| format!("{block:?}")).collect::<HashSet<_>>().len()
+    }
+
+    /// What each block is made of, in order.
+    fn blocks(&self) -> Vec<Vec<(&Program, &[SourceRef])>> {
+        let mut blocks = Vec::new();
+        for tensor in &self.tensors {
+            if let Some(block) = block_of(&tensor.info.name) {
+                blocks.resize_with(blocks.len().max(block as usize + 1), Vec::new);
+                blocks[block as usize].push((&tensor.program, tensor.sources.as_slice()));
+            }
+        }
+        blocks
+    }
+
+    /// The header of the whole model, vocabulary included, as an exported file has it.
+    ///
+    /// # Errors
+    /// [`PlanError::Header`] if GGUF cannot hold it.
+    pub fn full_header(&self, parents: &[Parent]) -> Result<Vec<u8>, PlanError> {
+        let mut metadata = self.metadata.clone();
+        for (key, value) in parents[self.vocabulary].metadata().iter().filter(|(key, _)| schedule::is_vocabulary(key)) {
+            metadata.insert(key, value.clone());
+        }
+        if let Some(template) = &self.chat_template {
+            metadata.insert("tokenizer.chat_template", template.as_str());
+        }
+        let infos: Vec<TensorInfo> = self.tensors.iter().map(|t| t.info.clone()).collect();
+        Ok(encode_header(&metadata, &infos, schedule::ALIGNMENT)?.bytes)
+    }
+
+    /// ggml's name of the type that most bytes have.
+    pub fn main_type(&self) -> Option<GgmlType> {
+        let bytes = |ty: GgmlType| self.tensors.iter().filter(|t| t.info.ty == ty).map(|t| t.info.bytes).sum::<u64>();
+        self.tensors.iter().map(|t| t.info.ty).max_by_key(|ty| bytes(*ty))
+    }
+}
+
+/// The header and the tensors' places for `metadata` without a vocabulary but for its size, which is that of `vocabulary`.
+fn bare(metadata: &Metadata, infos: &[TensorInfo], vocabulary: &Parent) -> Result<Encoded, PlanError> {
+    let mut metadata = metadata.clone();
+    metadata.insert("tokenizer.ggml.model", "no_vocab");
+    if let Some(tokens) = vocabulary.metadata().strings("tokenizer.ggml.tokens") {
+        metadata.insert(&vocabulary.arch_key("vocab_size"), tokens.len() as u32);
+    }
+    Ok(encode_header(&metadata, infos, schedule::ALIGNMENT)?)
+}

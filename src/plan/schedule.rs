@@ -1,0 +1,89 @@
+//! Metadata of the merged model: the template's, with everything that counts or lists layers following the recipe's order of layers.
+
+use crate::gguf::{Array, Metadata, Parent, Value};
+
+use super::PlanError;
+
+/// Alignment of the merged file; GGUF's default.
+pub(super) const ALIGNMENT: u32 = 32;
+
+/// Sliding-window layers that llama.cpp derives from a layer's number where the file has no list (src/models/*.cpp `load_swa_pattern`):
+/// architecture and period; the last layer of each period sees everything.
+const WINDOW_PERIOD: [(&str, u32); 6] =
+    [("gemma2", 2), ("gemma3", 6), ("gemma-embedding", 6), ("cohere2", 4), ("olmo2", 4), ("gpt-oss", 2)];
+
+/// Layer counts by which llama.cpp recognises a size whose attention scale differs (src/models/gemma2.cpp, gemma3.cpp).
+const COUNT_MATTERS: [(&str, usize); 2] = [("gemma2", 46), ("gemma3", 62)];
+
+/// Whether a key belongs to the vocabulary.
+pub(super) fn is_vocabulary(key: &str) -> bool {
+    key.starts_with("tokenizer.")
+}
+
+/// What parents of `architecture` store on top of the real values of vector `name`: Gemma's converter adds 1 to every norm.
+pub(super) fn stored_offset(architecture: &str, name: &str, dimensions: usize) -> f32 {
+    let plus_one = match architecture {
+        "gemma" | "gemma2" | "gemma3" | "gemma-embedding" => true,
+        "qwen3next" => !name.contains("ssm_norm"),
+        _ => false,
+    };
+    if plus_one && dimensions == 1 && name.ends_with("norm.weight") { 1.0 } else { 0.0 }
+}
+
+/// The metadata of a model whose block `i` is block `layers[i].1` of parent `layers[i].0`, vocabulary left out.
+pub(super) fn metadata(template: &Parent, layers: &[(&Parent, u32)]) -> Result<Metadata, PlanError> {
+    let arch = template.architecture();
+    let count = template.block_count() as usize;
+    let in_order = layers.len() == count && layers.iter().zip(0..).all(|((_, layer), i)| *layer == i);
+    let mut metadata = Metadata::default();
+    for (key, value) in template.metadata().iter().filter(|(key, _)| !is_vocabulary(key)) {
+        let value = match value {
+            Value::Array(list) if !in_order && key.starts_with(arch) && list.len() == count => {
+                Value::Array(follow(key, list, layers))
+            }
+            other => other.clone(),
+        };
+        metadata.insert(key, value);
+    }
+    metadata.insert(&template.arch_key("block_count"), layers.len() as u32);
+    if !in_order {
+        window_pattern(&mut metadata, template, layers)?;
+        if COUNT_MATTERS.iter().any(|(a, n)| *a == arch && (*n == count) != (*n == layers.len())) {
+            let reason = "has an attention scale that llama.cpp derives from the number of layers";
+            return Err(PlanError::Schedule { architecture: arch.to_owned(), reason });
+        }
+    }
+    Ok(metadata)
+}
+
+/// A per-layer list in the new order, each entry from the parent that the layer comes from.
+fn follow(key: &str, list: &Array, layers: &[(&Parent, u32)]) -> Array {
+    let indices: Vec<usize> = layers.iter().map(|(_, layer)| *layer as usize).collect();
+    let own = |(parent, layer): &(&Parent, u32)| parent.metadata().get(key)?.as_array()?.get(*layer as usize);
+    // All parents agree on these lists but for their length, which `differences` has made sure of; the template's has the type.
+    list.gather(&indices).filter(|l| l.iter().zip(layers).all(|(v, at)| own(at).is_none_or(|o| o == v))).unwrap_or_else(|| list.clone())
+}
+
+/// Writes down which layers have a sliding window, where llama.cpp would go by the new layer numbers.
+fn window_pattern(metadata: &mut Metadata, template: &Parent, layers: &[(&Parent, u32)]) -> Result<(), PlanError> {
+    let arch = template.architecture();
+    let windowed = template.arch("attention.sliding_window").and_then(Value::as_u64).is_some_and(|w| w > 0);
+    let key = template.arch_key("attention.sliding_window_pattern");
+    if !windowed || matches!(metadata.get(&key), Some(Value::Array(_))) {
+        return Ok(());
+    }
+    let given = metadata.u32(&key);
+    let period = given.or_else(|| WINDOW_PERIOD.iter().find(|(a, _)| *a == arch).map(|(_, period)| *period));
+    match period {
+        Some(period) => {
+            let window = |layer: u32| period == 0 || layer % period < period - 1;
+            let pattern = layers.iter().map(|(_, layer)| window(*layer)).collect();
+            metadata.insert(&key, Value::Array(Array::Bool(pattern)));
+            Ok(())
+        }
+        None => Err(PlanError::Schedule {
+            architecture: arch.to_owned(),
+            reason: "has attention windows that llama.cpp derives from a layer's number in a way ggraft does not know",
+        }),
+    }
+}

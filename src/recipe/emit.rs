@@ -1,0 +1,127 @@
+//! A recipe written back as YAML: what a search found becomes a file that loads to the same merge.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Serialize, Serializer};
+use serde_saphyr::FlowSeq;
+
+use super::{Curve, Parameters, Recipe, RecipeError, Rule, Setting, Slice};
+
+#[derive(Serialize)]
+struct FileOut<'a> {
+    merge_method: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base_model: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    models: Option<Vec<SourceOut<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slices: Option<Vec<SliceOut<'a>>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    parameters: &'a Parameters,
+    out_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokenizer_source: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chat_template: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct SliceOut<'a> {
+    sources: Vec<SourceOut<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base_model: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    parameters: &'a Parameters,
+}
+
+#[derive(Serialize)]
+struct SourceOut<'a> {
+    model: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layer_range: Option<FlowSeq<(u32, u32)>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    parameters: &'a Parameters,
+}
+
+#[derive(Serialize)]
+struct RuleOut<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filter: Option<&'a str>,
+    value: &'a Curve,
+}
+
+impl Recipe {
+    /// The recipe as YAML; `path_of` turns a model's path into the one to write (relative to where the file will lie,
+    /// or absolute). Numbers keep every digit; comments, `dtype` and warnings are not kept.
+    ///
+    /// # Errors
+    /// None that a recipe can cause: the serializer writes to memory and its types are those of this file.
+    pub fn to_yaml(&self, path_of: impl Fn(&Path) -> String) -> Result<String, RecipeError> {
+        let path = |model: usize| self.models.get(model).map_or_else(String::new, |model| path_of(&model.path));
+        let (models, slices) = match self.slices.as_slice() {
+            [all] if self.is_models_form(all) => (Some(sources(all, path)), None),
+            slices => {
+                let slice = |slice| SliceOut {
+                    sources: sources(slice, path),
+                    base_model: slice.base_model.map(path),
+                    parameters: &slice.parameters,
+                };
+                (None, Some(slices.iter().map(slice).collect()))
+            }
+        };
+        let file = FileOut {
+            merge_method: self.method.name,
+            base_model: self.base_model.map(path),
+            models,
+            slices,
+            parameters: &self.parameters,
+            out_type: self.out_type.name(),
+            tokenizer_source: self.tokenizer_source.map(path),
+            chat_template: self.chat_template.as_deref(),
+        };
+        serde_saphyr::to_string(&file).map_err(|error| RecipeError::Yaml(error.to_string()))
+    }
+
+    /// Whether `models:` says the same as this only slice; loading it appends a base that is not among the sources.
+    fn is_models_form(&self, slice: &Slice) -> bool {
+        slice.sources.iter().all(|source| source.layer_range.is_none())
+            && slice.base_model.is_none()
+            && slice.parameters.is_empty()
+            && self.base_model.is_none_or(|base| slice.sources.iter().any(|source| source.model == base))
+    }
+}
+
+fn sources(slice: &Slice, path: impl Fn(usize) -> String) -> Vec<SourceOut<'_>> {
+    let sources = slice.sources.iter().map(|source| SourceOut {
+        model: path(source.model),
+        layer_range: source.layer_range.map(FlowSeq),
+        parameters: &source.parameters,
+    });
+    sources.collect()
+}
+
+impl Serialize for Setting {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.rules.as_slice() {
+            [Rule { filter: None, curve, .. }] => curve.serialize(serializer),
+            rules => serializer
+                .collect_seq(rules.iter().map(|rule| RuleOut { filter: rule.filter.as_deref(), value: &rule.curve })),
+        }
+    }
+}
+
+impl Serialize for Curve {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Numbers(values) => match values.as_slice() {
+                [value] => serializer.serialize_f64(*value),
+                values => FlowSeq(values).serialize(serializer),
+            },
+            Self::Steps(values) => match values.as_slice() {
+                [value] => serializer.serialize_bool(*value),
+                values => FlowSeq(values).serialize(serializer),
+            },
+        }
+    }
+}

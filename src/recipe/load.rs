@@ -1,0 +1,290 @@
+//! From the YAML as written to a [`Recipe`]: paths resolved, models numbered, both forms made one.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde_saphyr::Spanned;
+
+use super::error::located;
+use super::methods::{BaseRule, METHODS, MethodSpec};
+use super::schema::{self, Reference, Value};
+use super::yaml;
+use super::{Curve, MAX_MODELS, ModelRef, OutType, Parameters, Recipe, RecipeError, Rule, Setting, Slice, Source};
+
+/// The longest recipe file that is read, in bytes.
+pub(super) const MAX_FILE_BYTES: u64 = 1 << 20;
+
+impl Recipe {
+    /// Reads and checks the recipe file at `path`; relative model paths start at its folder. Opens no model.
+    ///
+    /// # Errors
+    /// Whatever [`RecipeError`] can tell without the models, with file, line and column.
+    pub fn load(path: &Path) -> Result<Self, RecipeError> {
+        let failed = |source| RecipeError::Read { path: path.to_owned(), source };
+        let mut text = String::new();
+        File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)).map_err(failed)?;
+        Self::parse(&text, path)
+    }
+
+    /// The same for text already at hand; `file` names it in messages, and its folder is where relative paths start.
+    ///
+    /// # Errors
+    /// As [`Recipe::load`].
+    pub fn parse(text: &str, file: &Path) -> Result<Self, RecipeError> {
+        if text.len() as u64 > MAX_FILE_BYTES {
+            return Err(RecipeError::TooLong { path: file.to_owned(), limit: MAX_FILE_BYTES });
+        }
+        let written = yaml::read(text).map_err(|error| RecipeError::from_yaml(error, file))?;
+        Loader { file, models: Vec::new() }.recipe(written)?.checked()
+    }
+}
+
+const PARAMETER_FORMS: &str = "it must be a number, a truth value, a list of them, or `{filter, value}` entries";
+
+struct Loader<'a> {
+    file: &'a Path,
+    models: Vec<ModelRef>,
+}
+
+type Result<T, E = RecipeError> = std::result::Result<T, E>;
+
+impl Loader<'_> {
+    fn recipe(mut self, written: schema::File) -> Result<Recipe> {
+        let method = self.method(&written.merge_method)?;
+        if let Some(modules) = &written.modules {
+            let instead = "write one recipe with `models` or `slices`";
+            return Err(self.unsupported(modules, "`modules`".to_owned(), instead));
+        }
+        let parameters = self.parameters(written.parameters)?;
+        let (slices, base_model) = match (written.models, written.slices) {
+            (Some(models), None) => {
+                let (slice, base) = self.all_layers(method, models, written.base_model.as_ref(), &parameters)?;
+                (vec![slice], base)
+            }
+            (None, Some(slices)) => {
+                let slices = slices.value.into_iter().map(|slice| self.slice(slice)).collect::<Result<_>>()?;
+                (slices, written.base_model.as_ref().map(|base| self.model(base)).transpose()?)
+            }
+            (Some(_), Some(second)) => return Err(self.error(&second, RecipeError::Form("both"))),
+            (None, None) => return Err(self.error(&written.merge_method, RecipeError::Form("neither"))),
+        };
+        let tokenizer_source = self.tokenizer(written.tokenizer_source, written.tokenizer, base_model)?;
+        let out_type = written.out_type.map_or(Ok(OutType::default()), |name| self.out_type(&name))?;
+        let mut warnings = Vec::new();
+        for (key, value) in [("dtype", &written.dtype), ("out_dtype", &written.out_dtype)] {
+            if let Some(value) = value {
+                let what = format_args!("`{key}` has no effect on GGUF; `out_type` sets the type of the result");
+                warnings.push(located(self.file, value.referenced.into(), what));
+            }
+        }
+        Ok(Recipe {
+            base_model,
+            parameters,
+            out_type,
+            tokenizer_source,
+            chat_template: written.chat_template,
+            file: self.file.to_owned(),
+            warnings,
+            ..Recipe::new(method, self.models, slices)
+        })
+    }
+
+    fn error<T>(&self, at: &Spanned<T>, problem: RecipeError) -> RecipeError {
+        problem.at(self.file, at.referenced.into())
+    }
+
+    fn unsupported<T>(&self, at: &Spanned<T>, what: String, instead: &'static str) -> RecipeError {
+        self.error(at, RecipeError::Unsupported { what, instead })
+    }
+
+    fn bad_value<T>(&self, at: &Spanned<T>, key: &str, value: impl ToString, expected: &str) -> RecipeError {
+        let (key, value, expected) = (key.to_owned(), value.to_string(), expected.to_owned());
+        self.error(at, RecipeError::BadValue { key, value, expected })
+    }
+
+    fn method(&self, name: &Spanned<String>) -> Result<&'static MethodSpec> {
+        MethodSpec::find(&name.value).ok_or_else(|| {
+            let expected = format!("no such method{}", yaml::hint(&name.value, METHODS.iter().map(|m| m.name)));
+            self.bad_value(name, "merge_method", format!("`{}`", name.value), &expected)
+        })
+    }
+
+    fn out_type(&self, name: &Spanned<String>) -> Result<OutType> {
+        OutType::ALL.into_iter().find(|known| name.value.eq_ignore_ascii_case(known.name())).ok_or_else(|| {
+            let value = format!("`{}`", name.value);
+            self.bad_value(name, "out_type", value, "it must be `q8_0`, `f16`, `bf16`, `f32` or `same`")
+        })
+    }
+
+    fn path(&self, written: &str) -> PathBuf {
+        match self.file.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder.join(written),
+            _ => Path::new(".").join(written),
+        }
+    }
+
+    /// The model's number; the same file under two spellings such as `a.gguf` and `./a.gguf` is one model.
+    fn model(&mut self, reference: &Spanned<Reference>) -> Result<usize> {
+        let written = &reference.value.0;
+        if written.is_empty() {
+            return Err(self.bad_value(reference, "model", "empty", "it must be the path of a GGUF file"));
+        }
+        if written.contains(".gguf+") || written.contains('+') && !written.ends_with(".gguf") {
+            let what = format!("the LoRA suffix of `{written}`");
+            return Err(self.unsupported(
+                reference,
+                what,
+                "merge the adapter into the model first and name the result",
+            ));
+        }
+        let path = self.path(written);
+        if let Some(known) = self.models.iter().position(|model| model.path == path) {
+            return Ok(known);
+        }
+        let count = self.models.len() + 1;
+        if count > MAX_MODELS {
+            return Err(self.error(reference, RecipeError::TooMany { what: "models", count, limit: MAX_MODELS }));
+        }
+        self.models.push(ModelRef { written: written.clone(), path });
+        Ok(self.models.len() - 1)
+    }
+
+    /// The `models` form: one slice over all layers, and a base that is not listed becomes its last source.
+    fn all_layers(
+        &mut self,
+        method: &'static MethodSpec,
+        models: Spanned<Vec<Spanned<schema::Model>>>,
+        base: Option<&Spanned<Reference>>,
+        shared: &Parameters,
+    ) -> Result<(Slice, Option<usize>)> {
+        let place = models.referenced.into();
+        let mut slice = Slice { place, ..Slice::default() };
+        for Spanned { value, referenced, .. } in models.value {
+            let parameters = self.parameters(value.parameters)?;
+            slice.sources.push(Source {
+                model: self.model(&value.model)?,
+                layer_range: None,
+                parameters,
+                place: referenced.into(),
+            });
+        }
+        let Some(base) = base else { return Ok((slice, None)) };
+        let model = self.model(base)?;
+        if !slice.sources.iter().any(|source| source.model == model) {
+            let needed = method.parameters.iter().find(|spec| spec.per_model && spec.default.is_none());
+            if let (BaseRule::Ignored, Some(spec)) = (method.base, needed)
+                && !shared.contains_key(spec.name)
+            {
+                let problem = RecipeError::BaseAsInput { method: method.name, parameter: spec.name };
+                return Err(self.error(base, problem));
+            }
+            slice.sources.push(Source { model, place: base.referenced.into(), ..Source::default() });
+        }
+        Ok((slice, Some(model)))
+    }
+
+    fn slice(&mut self, Spanned { value, referenced, .. }: Spanned<schema::Slice>) -> Result<Slice> {
+        let mut sources = Vec::new();
+        for Spanned { value, referenced, .. } in value.sources.value {
+            sources.push(Source {
+                model: self.model(&value.model)?,
+                layer_range: value.layer_range.map(|range| range.value.into()),
+                parameters: self.parameters(value.parameters)?,
+                place: referenced.into(),
+            });
+        }
+        let base_model = value.base_model.as_ref().map(|base| self.model(base)).transpose()?;
+        Ok(Slice { sources, base_model, parameters: self.parameters(value.parameters)?, place: referenced.into() })
+    }
+
+    fn tokenizer(
+        &self,
+        source: Option<Spanned<Reference>>,
+        tokenizer: Option<Spanned<schema::Tokenizer>>,
+        base_model: Option<usize>,
+    ) -> Result<Option<usize>> {
+        let instead = "take one model's vocabulary: `tokenizer_source: base`, or a model of this recipe";
+        let source = match (source, tokenizer) {
+            (source, None) => source,
+            (Some(_), Some(both)) => {
+                return Err(self.bad_value(&both, "tokenizer", "given too", "`tokenizer_source` says it already"));
+            }
+            (
+                None,
+                Some(Spanned {
+                    value: schema::Tokenizer { source: Some(source), tokens: None, pad_to_multiple_of: None },
+                    ..
+                }),
+            ) => Some(source),
+            (None, Some(other)) => {
+                return Err(self.unsupported(&other, "building a new vocabulary".to_owned(), instead));
+            }
+        };
+        let Some(source) = source else { return Ok(None) };
+        let name = source.value.0.as_str();
+        let path = self.path(name);
+        let listed = self.models.iter().position(|model| model.path == path);
+        match name {
+            "base" if base_model.is_some() => Ok(base_model),
+            "base" => Err(self.bad_value(&source, "tokenizer_source", "`base`", "there is no `base_model`")),
+            _ if listed.is_some() => Ok(listed),
+            _ => Err(self.unsupported(&source, format!("the vocabulary of `{name}`"), instead)),
+        }
+    }
+
+    fn parameters(&self, written: schema::Parameters) -> Result<Parameters> {
+        let setting = |(name, value): (Spanned<String>, Spanned<Value>)| {
+            let rules = self.rules(&name.value, value)?;
+            Ok((name.value, Setting { rules, place: name.referenced.into() }))
+        };
+        written.0.into_iter().map(setting).collect()
+    }
+
+    /// A list that starts with a filter is a list of filters; everything else is a value for all tensors.
+    fn rules(&self, name: &str, value: Spanned<Value>) -> Result<Vec<Rule>> {
+        let filtered = |first: &Spanned<Value>| matches!(first.value, Value::Rule(_));
+        let items = match value {
+            Spanned { value: Value::List(items), .. } if items.first().is_some_and(filtered) => items,
+            Spanned { value: Value::Rule(_), .. } => vec![value],
+            plain => return Ok(vec![self.rule(name, None, plain)?]),
+        };
+        let rule = |item: Spanned<Value>| match item.value {
+            Value::Rule(rule) => self.rule(name, rule.filter, rule.value),
+            _ => Err(self.bad_value(&item, name, "a plain value among filters", PARAMETER_FORMS)),
+        };
+        items.into_iter().map(rule).collect()
+    }
+
+    fn rule(&self, name: &str, filter: Option<String>, value: Spanned<Value>) -> Result<Rule> {
+        let place = value.referenced.into();
+        Ok(Rule { filter, curve: self.curve(name, value)?, place })
+    }
+
+    fn curve(&self, name: &str, value: Spanned<Value>) -> Result<Curve> {
+        let (mut numbers, mut steps) = (Vec::new(), Vec::new());
+        let items = match value {
+            Spanned { value: Value::List(list), .. } => list,
+            single => vec![single],
+        };
+        for item in items {
+            let found = match &item.value {
+                Value::Number(n) if steps.is_empty() => {
+                    numbers.push(*n);
+                    continue;
+                }
+                Value::Bool(on) if numbers.is_empty() => {
+                    steps.push(*on);
+                    continue;
+                }
+                Value::Number(_) | Value::Bool(_) => "a mixture of numbers and truth values".to_owned(),
+                Value::Null => "empty".to_owned(),
+                Value::Text(text) => format!("`{text}`"),
+                Value::List(_) => "a list in a list".to_owned(),
+                Value::Rule(_) => "a filter among plain values".to_owned(),
+            };
+            return Err(self.bad_value(&item, name, found, PARAMETER_FORMS));
+        }
+        Ok(if steps.is_empty() { Curve::Numbers(numbers) } else { Curve::Steps(steps) })
+    }
+}
