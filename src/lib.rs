@@ -13,3 +13,5 @@ pub mod model;
 pub mod plan;
 pub mod open;
 pub mod recipe;
+pub mod score;
+pub mod tasks;

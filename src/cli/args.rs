@@ -47,6 +47,8 @@ pub(super) enum Command {
     Inspect(InspectArgs),
     /// Generate text from a model.
     Run(RunArgs),
+    /// Score models on tasks.
+    Score(ScoreArgs),
     /// Write the merged model as a GGUF file for other programs.
     Export(ExportArgs),
 }
@@ -78,6 +80,22 @@ pub(super) struct RunArgs {
     /// Put the prompt into the model's chat template as a user's message.
     #[arg(long)]
     pub chat: bool,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+}
+
+/// `ggraft score`.
+#[derive(Debug, Args)]
+pub(super) struct ScoreArgs {
+    /// `.gguf` files and recipe `.yaml`s.
+    #[arg(required = true)]
+    pub models: Vec<PathBuf>,
+    /// Task files: what to ask and how to judge the answers.
+    #[arg(long = "task", value_name = "TASK.yaml", required = true, num_args = 1..)]
+    pub tasks: Vec<PathBuf>,
+    /// Ask only the first N questions of each task.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub limit: Option<usize>,
     #[command(flatten)]
     pub compute: ComputeArgs,
 }
@@ -134,6 +152,15 @@ pub(super) struct ComputeArgs {
     /// (-ub) Most tokens computed at once.
     #[arg(long, value_name = "N", env = "GGRAFT_UBATCH_SIZE", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1 << 16))]
     pub ubatch_size: u32,
+}
+
+/// A number above 0.
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("it must be above 0".to_owned()),
+        Ok(n) => Ok(n),
+        Err(e) => Err(format!("{e}")),
+    }
 }
 
 impl ComputeArgs {

@@ -8,7 +8,9 @@ mod args;
 mod export;
 mod inspect;
 mod output;
+mod progress;
 mod run;
+mod score;
 
 use args::{Cli, Command};
 
@@ -22,6 +24,7 @@ pub fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Inspect(args) => inspect::inspect(args, cli.json),
         Command::Run(args) => run::run(args, cli.json),
+        Command::Score(args) => score::score(args, cli.json),
         Command::Export(args) => export::export(args, cli.json),
     };
     match result {

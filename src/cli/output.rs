@@ -4,13 +4,15 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{CellAlignment, Table};
+use comfy_table::{CellAlignment, Table, TableComponent};
 use serde_json::Value;
 
 use crate::gguf::GgufError;
 use crate::open::OpenError;
 use crate::plan::PlanError;
 use crate::recipe::RecipeError;
+use crate::score::PERPLEXITY;
+use crate::tasks::TaskError;
 
 /// Writes the one JSON object of a command to stdout.
 pub(super) fn print_json(value: &Value) -> anyhow::Result<()> {
@@ -24,6 +26,7 @@ pub(super) fn print_json(value: &Value) -> anyhow::Result<()> {
 pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Table {
     let mut table = Table::new();
     table.load_preset(UTF8_HORIZONTAL_ONLY).set_header(header);
+    table.remove_style(TableComponent::HorizontalLines);
     for row in rows {
         table.add_row(row);
     }
@@ -31,6 +34,16 @@ pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+/// A value as people read it: accuracies in percent, perplexities with all digits, since they are compared to the last bit.
+pub(super) fn value(metric: &str, value: f64) -> String {
+    if metric == PERPLEXITY { value.to_string() } else { format!("{:.1} %", 100.0 * value) }
+}
+
+/// An interval in the units of [`value`].
+pub(super) fn interval(metric: &str, [low, high]: [f64; 2]) -> String {
+    if metric == PERPLEXITY { format!("{low:.4} – {high:.4}") } else { format!("{:.1} – {:.1}", 100.0 * low, 100.0 * high) }
 }
 
 /// `1234567` as `1.2 MB`.
@@ -63,6 +76,7 @@ pub(super) fn is_bad_input(error: &anyhow::Error) -> bool {
             || cause.is::<RecipeError>()
             || cause.is::<PlanError>()
             || cause.is::<OpenError>()
+            || cause.is::<TaskError>()
             || cause.is::<BadInput>()
     })
 }

@@ -216,7 +216,11 @@ pub enum Fault {
     /// A tensor type that ggml does not have, or no longer.
     #[error(
         "has tensor `{name}` of type {id}, which ggml {}",
-        if REMOVED_TYPES.contains(id) { "has removed; quantize the model again" } else { "as known here lacks; is the file damaged or newer than ggraft?" }
+        if REMOVED_TYPES.contains(id) {
+            "has removed; quantize the model again"
+        } else {
+            "lacks; is the file damaged or newer than ggraft?"
+        }
     )]
     UnknownTensorType {
         /// The tensor.

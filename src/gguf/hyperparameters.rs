@@ -65,8 +65,8 @@ pub(super) fn help_with(suffix: &str) -> &'static str {
         "positions are encoded differently, so attention weights do not line up; use parents with the same rope \
          settings, or convert the one with wrong metadata again"
     } else if suffix.starts_with("attention.") && suffix.contains("epsilon") {
-        "norm weights were trained for one epsilon; use parents fine-tuned from one base model, or convert the one with \
-         wrong metadata again"
+        "norm weights were trained for one epsilon; use parents fine-tuned from one base model, or convert the one \
+         with wrong metadata again"
     } else if suffix.starts_with("attention.") {
         "attention weights are laid out differently; use parents fine-tuned from one base model"
     } else if suffix.starts_with("expert_") {

@@ -1,7 +1,7 @@
-//! Parents: paths go in, [`Parent`]s come out, their headers proven and their tensors readable in place on a memory map.
+//! Parents: paths go in, [`Parent`]s come out, their headers proven and their tensors readable in place on a map.
 //!
-//! A header is untrusted until [`Header::parse`] has proven it: every count, length, offset and type is checked once, and
-//! after that slicing a tensor cannot fail. [`differences`] says what keeps several parents from being merged, and
+//! A header is untrusted until [`Header::parse`] has proven it: every count, length, offset and type is checked once,
+//! and after that slicing a tensor cannot fail. [`differences`] says what keeps several parents from being merged, and
 //! [`encode_header`] writes the header of a file that does not exist yet. Nothing here computes on weights.
 //!
 //! The format is llama.cpp's (`ggml/src/gguf.cpp`, `src/llama-model-loader.cpp`), versions 2 and 3, little-endian.

@@ -4,6 +4,7 @@ mod compatible;
 mod header;
 mod parent;
 mod value;
+mod write;
 
 use std::fs;
 use std::path::{Path, PathBuf};

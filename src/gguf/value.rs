@@ -155,11 +155,12 @@ macro_rules! values {
             /// The elements at `indices`, in that order and as often as named: how a per-layer list follows a layer
             /// schedule. `None` if an index is outside.
             pub fn gather(&self, indices: &[usize]) -> Option<Self> {
-                match self {
-                    $(Self::$number(v) => indices.iter().map(|&i| v.get(i).copied()).collect::<Option<_>>().map(Self::$number),)*
-                    Self::Bool(v) => indices.iter().map(|&i| v.get(i).copied()).collect::<Option<_>>().map(Self::Bool),
-                    Self::String(v) => indices.iter().map(|&i| v.get(i)).collect::<Option<_>>().map(Self::String),
-                }
+                let at = indices.iter();
+                Some(match self {
+                    $(Self::$number(v) => Self::$number(at.map(|&i| v.get(i).copied()).collect::<Option<_>>()?),)*
+                    Self::Bool(v) => Self::Bool(at.map(|&i| v.get(i).copied()).collect::<Option<_>>()?),
+                    Self::String(v) => Self::String(at.map(|&i| v.get(i)).collect::<Option<_>>()?),
+                })
             }
         }
 

@@ -1,7 +1,7 @@
 //! Everything about a recipe that can be wrong before a model is opened, for recipes from YAML and from code alike.
 
 use super::error::located;
-use super::methods::{BaseRule, Kind, ParameterSpec};
+use super::methods::{BaseRule, Inputs, Kind, ParameterSpec};
 use super::yaml::{Place, hint};
 use super::{Curve, MAX_MODELS, MAX_SLICES, Parameters, Recipe, RecipeError, Rule, Slice};
 
@@ -61,27 +61,31 @@ impl Recipe {
                 return Err(self.error(source.place, RecipeError::BadValue { key, value, expected }));
             }
         }
-        if self.method.base == BaseRule::Required {
-            let problem = match self.base_of(slice) {
-                None => Some(RecipeError::MissingBase(self.method.name)),
-                Some(base) if !seen.contains(&base) => Some(RecipeError::BaseNotInSlice(self.model_name(base))),
-                Some(_) => None,
-            };
-            if let Some(problem) = problem {
-                return Err(self.error(slice.place, problem));
+        let base = self.base_of(slice);
+        let problem = match (self.method.base, base) {
+            (BaseRule::Required, None) => Some(RecipeError::MissingBase(self.method.name)),
+            (BaseRule::Required | BaseRule::Optional, Some(base)) if !seen.contains(&base) => {
+                Some(RecipeError::BaseNotInSlice(self.model_name(base)))
             }
+            _ => self
+                .wrong_count(seen.iter().filter(|&&model| self.method.inputs.with_base || base != Some(model)).count()),
+        };
+        problem.map_or(Ok(()), |problem| Err(self.error(slice.place, problem)))
+    }
+
+    fn wrong_count(&self, count: usize) -> Option<RecipeError> {
+        let Inputs { with_base, min, max } = self.method.inputs;
+        if count >= min && max.is_none_or(|max| count <= max) {
+            return None;
         }
-        let (count, min, max) = (seen.len(), self.method.inputs.min, self.method.inputs.max);
-        if count < min || max.is_some_and(|max| count > max) {
-            let expected = match max {
-                Some(1) => "exactly one model".to_owned(),
-                Some(max) if max == min => format!("exactly {min} models"),
-                Some(max) => format!("{min} to {max} models"),
-                None => format!("at least {min} models"),
-            };
-            return Err(self.error(slice.place, RecipeError::Inputs { method: self.method.name, expected, count }));
-        }
-        Ok(())
+        let number = match max {
+            Some(max) if max == min => format!("exactly {min}"),
+            Some(max) => format!("{min} to {max}"),
+            None => format!("at least {min}"),
+        };
+        let base = if with_base { "the base model counted" } else { "the base model not counted" };
+        let expected = format!("{number} of the models in a slice, {base}");
+        Some(RecipeError::Inputs { method: self.method.name, expected, count })
     }
 
     fn parameters(&self, parameters: &Parameters, of_a_source: bool) -> Result<Vec<String>, RecipeError> {

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use super::Recipe;
 use super::yaml::{Place, YamlError};
 
+/// The longest message; a hostile file may quote itself at length.
+const MAX_MESSAGE_CHARS: usize = 2000;
+
 /// What is wrong with a recipe. What is wrong in a file comes wrapped in [`RecipeError::At`].
 #[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
@@ -100,7 +103,7 @@ pub enum RecipeError {
         parameter: &'static str,
     },
     /// A slice has more or fewer models than its method takes.
-    #[error("`{method}` takes {expected}, the base model counted; here are {count}")]
+    #[error("`{method}` takes {expected}; here are {count}")]
     Inputs {
         /// The method.
         method: &'static str,
@@ -184,5 +187,5 @@ pub(super) fn located(file: &Path, place: Place, what: impl Display) -> String {
     let file = file.display();
     let whole = if place == Place::default() { format!("{file}: {what}") } else { format!("{file}:{place}: {what}") };
     let spelt = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    whole.trim_start_matches([':', ' ']).chars().map(spelt).collect()
+    whole.trim_start_matches([':', ' ']).chars().take(MAX_MESSAGE_CHARS).map(spelt).collect()
 }

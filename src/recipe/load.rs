@@ -58,6 +58,12 @@ impl Loader<'_> {
         }
         let parameters = self.parameters(written.parameters)?;
         let (slices, base_model) = match (written.models, written.slices) {
+            (Some(models), None) if models.value.is_empty() => {
+                return Err(self.error(&models, RecipeError::Empty("models")));
+            }
+            (None, Some(slices)) if slices.value.is_empty() => {
+                return Err(self.error(&slices, RecipeError::Empty("slices")));
+            }
             (Some(models), None) => {
                 let (slice, base) = self.all_layers(method, models, written.base_model.as_ref(), &parameters)?;
                 (vec![slice], base)
@@ -127,8 +133,13 @@ impl Loader<'_> {
     /// The model's number; the same file under two spellings such as `a.gguf` and `./a.gguf` is one model.
     fn model(&mut self, reference: &Spanned<Reference>) -> Result<usize> {
         let written = &reference.value.0;
-        if written.is_empty() {
-            return Err(self.bad_value(reference, "model", "empty", "it must be the path of a GGUF file"));
+        if Path::new(written).file_name().is_none() {
+            return Err(self.bad_value(
+                reference,
+                "model",
+                format!("`{written}`"),
+                "it must be the path of a GGUF file",
+            ));
         }
         if written.contains(".gguf+") || written.contains('+') && !written.ends_with(".gguf") {
             let what = format!("the LoRA suffix of `{written}`");

@@ -31,9 +31,11 @@ pub enum BaseRule {
     Ignored,
 }
 
-/// How many models a slice may have, the base counted.
+/// How many models a slice may have.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs {
+    /// Whether the base is one of those counted.
+    pub with_base: bool,
     /// At least so many.
     pub min: usize,
     /// At most so many, if there is a limit.
@@ -75,7 +77,7 @@ pub const METHODS: &[MethodSpec] = &[
         summary: "weighted average of the models",
         reference: "https://arxiv.org/abs/2203.05482",
         base: BaseRule::Ignored,
-        inputs: Inputs { min: 1, max: None },
+        inputs: Inputs { with_base: true, min: 1, max: None },
         parameters: &[WEIGHT, flag("normalize", true, "divide by the sum of the weights")],
     },
     MethodSpec {
@@ -83,7 +85,7 @@ pub const METHODS: &[MethodSpec] = &[
         summary: "spherical interpolation from the base model to the other one",
         reference: "https://en.wikipedia.org/wiki/Slerp",
         base: BaseRule::Required,
-        inputs: Inputs { min: 2, max: Some(2) },
+        inputs: Inputs { with_base: true, min: 2, max: Some(2) },
         parameters: &[float("t", false, None, "0 is the base model, 1 the other model")],
     },
     MethodSpec {
@@ -91,7 +93,7 @@ pub const METHODS: &[MethodSpec] = &[
         summary: "base model plus the weighted sum of the task vectors",
         reference: "https://arxiv.org/abs/2212.04089",
         base: BaseRule::Required,
-        inputs: Inputs { min: 1, max: None },
+        inputs: Inputs { with_base: true, min: 1, max: None },
         parameters: &[
             WEIGHT,
             ParameterSpec { doc: "accepted without effect", ..DENSITY },
@@ -106,7 +108,7 @@ pub const METHODS: &[MethodSpec] = &[
         summary: "task vectors trimmed to their largest entries, conflicting signs left out",
         reference: "https://arxiv.org/abs/2306.01708",
         base: BaseRule::Required,
-        inputs: Inputs { min: 1, max: None },
+        inputs: Inputs { with_base: true, min: 1, max: None },
         parameters: &[
             WEIGHT,
             DENSITY,
@@ -121,7 +123,7 @@ pub const METHODS: &[MethodSpec] = &[
         summary: "task vectors thinned out at random, conflicting signs left out",
         reference: "https://arxiv.org/abs/2311.03099",
         base: BaseRule::Required,
-        inputs: Inputs { min: 1, max: None },
+        inputs: Inputs { with_base: true, min: 1, max: None },
         parameters: &[
             WEIGHT,
             DENSITY,
@@ -136,7 +138,7 @@ pub const METHODS: &[MethodSpec] = &[
         summary: "one model's tensors as they are: for stacking layers of several models",
         reference: "https://arxiv.org/abs/2312.15166",
         base: BaseRule::Ignored,
-        inputs: Inputs { min: 1, max: Some(1) },
+        inputs: Inputs { with_base: true, min: 1, max: Some(1) },
         parameters: &[float("scale", true, Some(1.0), "factor on every tensor")],
     },
 ];

@@ -347,10 +347,10 @@ fn every_wrong_recipe_is_told_where_and_why() {
     let ties = |rest: &str| format!("merge_method: ties\nmodels: [{{model: a, parameters: {{weight: 1}}}}]\n{rest}\n");
     let cases = [
         ("a: [", "1:1: unknown key `a`"),
-        ("merge_method: [a\n", "1:15:"),
+        ("merge_method: [a\n", "1:15: text belongs here"),
         ("", "1:1:"),
-        ("- linear\n", "1:1:"),
-        ("merge_method: linear\n---\nmerge_method: linear\n", "3:1:"),
+        ("- linear\n", "1:1: `key: value` pairs belong here"),
+        ("merge_method: linear\n---\nmerge_method: linear\n", "3:1: only single YAML document"),
         ("models: []\n", "1:1: the key `merge_method` is missing"),
         ("merge_method: linear\nmerge_method: ties\n", "2:1: the key `merge_method` is given twice"),
         (
@@ -359,7 +359,7 @@ fn every_wrong_recipe_is_told_where_and_why() {
         ),
         (
             "merge_method: quantum\n",
-            "1:15: `merge_method` is `quantum`: no such method; known are `linear`, `slerp`, `task_arithmetic`",
+            "1:15: `merge_method` is `quantum`: no such method; known: `linear`, `slerp`, `task_arithmetic`",
         ),
         ("merge_method: linear\nmodel: a\n", "2:1: unknown key `model`: did you mean `models`?"),
         ("merge_method: linear\n", "1:15: a recipe has either `models` or `slices`; this one has neither"),
@@ -368,15 +368,16 @@ fn every_wrong_recipe_is_told_where_and_why() {
             "3:9: a recipe has either `models` or `slices`; this one has both",
         ),
         ("merge_method: linear\nmodules: {x: 1}\n", "2:10: `modules` is not supported yet"),
-        ("merge_method: linear\nmodels: []\n", "2:9: `sources` is empty"),
-        ("merge_method: linear\nslices: []\n", "r.yaml: `slices` is empty"),
-        ("merge_method: linear\nmodels:\n  - model: ''\n", "3:12: `model` is empty"),
+        ("merge_method: linear\nmodels: []\n", "2:9: `models` is empty"),
+        ("merge_method: linear\nslices: []\n", "2:9: `slices` is empty"),
+        ("merge_method: linear\nmodels: 3\n", "2:9: a list belongs here"),
+        ("merge_method: linear\nmodels:\n  - model: ''\n", "3:12: `model` is ``"),
         (
             "merge_method: linear\nmodels:\n  - model: a.gguf+lora\n",
             "3:12: the LoRA suffix of `a.gguf+lora` is not supported yet",
         ),
         ("merge_method: linear\nmodels:\n  - {model: {model: a, lora: b}}\n", "3:24: unknown key `lora`"),
-        ("merge_method: linear\nmodels:\n  - {model: a}\n  - {model: ./a}\n", "4:5: `./a` is listed twice"),
+        ("merge_method: linear\nmodels:\n  - {model: a}\n  - {model: ./a}\n", "4:5: `a` is listed twice"),
         (
             "merge_method: linear\nmodels: [{model: a}]\nout_type: q4_k\n",
             "3:11: `out_type` is `q4_k`: it must be `q8_0`, `f16`",
@@ -407,20 +408,20 @@ fn every_wrong_recipe_is_told_where_and_why() {
         ),
         (
             "merge_method: slerp\nbase_model: c\nmodels: [{model: a}, {model: b}]\n",
-            "3:9: `slerp` takes exactly 2 models, the base model counted; here are 3",
+            "3:9: `slerp` takes exactly 2 of the models in a slice, the base model counted; here are 3",
         ),
-        ("merge_method: passthrough\nmodels: [{model: a}, {model: b}]\n", "2:9: `passthrough` takes exactly one model"),
+        ("merge_method: passthrough\nmodels: [{model: a}, {model: b}]\n", "2:9: `passthrough` takes exactly 1 of"),
         (
             "merge_method: ties\nbase_model: b\nslices:\n  - sources: [{model: a}]\n",
             "4:5: the base model `b` is not among the sources",
         ),
         (&linear("weigth: 1"), "5:7: `linear` has no parameter `weigth`: did you mean `weight`?"),
-        (&linear("t: 1"), "5:7: `linear` has no parameter `t`; known are `weight`, `normalize`"),
+        (&linear("t: 1"), "5:7: `linear` has no parameter `t`; known: `weight`, `normalize`"),
         (&linear("weight: .nan"), "5:15: `.nan` is not a finite number"),
         (&linear("weight: [1, -.inf]"), "5:19: `-.inf` is not a finite number"),
         (&linear("weight: 1e999"), "5:15: `1e999` is not a finite number"),
         (&linear("weight: much"), "5:15: `weight` is `much`: it must be a number"),
-        (&linear("weight:"), "`weight` is empty: it must be a number"),
+        (&linear("weight:"), "5:13: `weight` is empty: it must be a number"),
         (&linear("weight: []"), "5:15: `weight` is an empty list"),
         (&linear("weight: yes"), "5:15: `weight` is a truth value: it must be a number"),
         (&linear("weight: [1, true]"), "5:19: `weight` is a mixture"),
@@ -429,9 +430,9 @@ fn every_wrong_recipe_is_told_where_and_why() {
         (&linear("weight: [{value: 2}, 1]"), "5:28: `weight` is a plain value among filters"),
         (&linear("weight: {filter: a, value: {value: 2}}"), "5:34: `weight` is a filter among plain values"),
         (&linear("weight: {filter: a, valu: 1}"), "5:27: unknown key `valu`: did you mean `value`?"),
-        (&linear("weight: {filter: a}"), "5:15: the key `value` is missing"),
-        (&linear("weight: {filter: [a], value: 1}"), "5:24:"),
-        (&linear("weight: *gone"), "5:15:"),
+        (&linear("weight: {filter: a}"), "5:16: the key `value` is missing"),
+        (&linear("weight: {filter: [a], value: 1}"), "5:24: text belongs here"),
+        (&linear("weight: *gone"), "5:15: this alias has no anchor"),
         (&linear("weight: 1\n      weight: 2"), "6:7: the key `weight` is given twice"),
         (&ties("base_model: b\nparameters: {density: 1.5}"), "4:23: `density` is 1.5: it must be from 0 to 1"),
         (&ties("base_model: b\nparameters: {density: [0.5, -0.1]}"), "4:23: `density` is -0.1: it must be from 0 to 1"),
@@ -439,23 +440,22 @@ fn every_wrong_recipe_is_told_where_and_why() {
             &ties("base_model: b\nparameters: {normalize: 1}"),
             "4:25: `normalize` is a number: it must be `true` or `false`",
         ),
-        (&ties("base_model: b\nparameters: 3"), "4:13:"),
+        (&ties("base_model: b\nparameters: 3"), "4:1: invalid type: integer `3`, expected parameters by name"),
         (&ties("parameters: {lambda: 1}"), "2:9: `ties` merges relative to a base model: set `base_model`"),
         (
             &sliced("{model: a, layer_range: [3, 3]}"),
             "4:7: `layer_range` is [3, 3]: its first layer must come before its end",
         ),
-        (&sliced("{model: a, layer_range: [0, -1]}"), "4:35:"),
-        (&sliced("{model: a, layer_range: [0, 2.5]}"), "4:35:"),
-        (&sliced("{model: a, layer_range: [0, 1, 2]}"), "4:"),
+        (&sliced("{model: a, layer_range: [0, -1]}"), "4:35: a whole number from 0 up belongs here"),
+        (&sliced("{model: a, layer_range: [0, 2.5]}"), "4:35: a whole number from 0 up belongs here"),
+        (&sliced("{model: a, layer_range: [0, 1, 2]}"), "4:18: 3 entries where"),
         (&sliced("{model: a, layer_rnge: [0, 1]}"), "4:18: unknown key `layer_rnge`: did you mean `layer_range`?"),
         (&sliced("{layer_range: [0, 1]}"), "the key `model` is missing"),
         ("merge_method: linear\nslices:\n  - sources: []\n", "3:5: `sources` is empty"),
-        ("merge_method: linear\nx\u{1b}[31m: 1\n", "r.yaml:2:"),
+        ("merge_method: linear\nx\u{1b}[31m: 1\n", "r.yaml:2:1: unexpected character: `\\u{1b}'"),
     ];
     for (text, expected) in cases {
         let message = refusal(text);
-        if std::env::var("SHOW").is_ok() { println!("{message}"); if !message.contains(expected) {println!("  MISMATCH {expected}");} continue; }
         assert!(message.starts_with("dir/r.yaml:") && message.contains(expected), "{text}\n  {message}");
         assert!(!message.chars().any(char::is_control), "{message:?}");
     }
@@ -537,12 +537,56 @@ fn a_recipe_built_in_code_is_checked_like_a_file() {
     assert_eq!(refused(Source { model: 3, ..Source::default() }), "there is no model 3; there are 1");
 }
 
+/// A method with what none of the six has: an optional base that is not counted, and a whole-number parameter.
+static EXOTIC: MethodSpec = MethodSpec {
+    name: "exotic",
+    summary: "",
+    reference: "",
+    base: methods::BaseRule::Optional,
+    inputs: methods::Inputs { with_base: false, min: 1, max: Some(2) },
+    parameters: &[methods::ParameterSpec {
+        name: "rounds",
+        per_model: false,
+        kind: methods::Kind::Int,
+        default: Some(10.0),
+        range: (0.0, 100.0),
+        doc: "",
+    }],
+};
+
+fn exotic(sources: usize, base_model: Option<usize>, rounds: Vec<f64>) -> Result<Recipe, RecipeError> {
+    let model = |i: usize| ModelRef { written: format!("m{i}"), path: format!("m{i}").into() };
+    let slice = Slice {
+        sources: (0..sources).map(|model| Source { model, ..Source::default() }).collect(),
+        ..Slice::default()
+    };
+    let parameters = [("rounds".to_owned(), Curve::Numbers(rounds).into())].into();
+    Recipe { base_model, parameters, ..Recipe::new(&EXOTIC, (0..4).map(model).collect(), vec![slice]) }.checked()
+}
+
 #[test]
 fn a_whole_number_parameter_refuses_the_fractions_of_a_gradient() {
-    let floats = MethodSpec::find("linear").unwrap().parameters;
-    let whole = methods::ParameterSpec { kind: methods::Kind::Int, ..floats[0] };
-    assert_eq!(whole.objection(3.0), None);
-    assert_eq!(whole.objection(2.5).as_deref(), Some("it must be a whole number"));
+    let recipe = exotic(1, None, vec![1.0, 2.0]).unwrap();
+    let layout = recipe.layout(&[3; 4]).unwrap();
+    let rounds = |b: usize| recipe.resolve(&layout, Site::Block(b), "blk.0.ffn_up.weight", "llama");
+    assert_eq!([rounds(0).unwrap().shared["rounds"], rounds(2).unwrap().shared["rounds"]], [1.0, 2.0]);
+    assert_eq!(rounds(1).unwrap_err().to_string(), "`rounds` is 1.5: it must be a whole number");
+    let message = exotic(1, None, vec![2.5]).unwrap_err().to_string();
+    assert_eq!(message, "`rounds` is 2.5: it must be a whole number");
+}
+
+#[test]
+fn an_optional_base_is_no_input_but_must_be_there_if_it_is_named() {
+    let refused = |sources, base| exotic(sources, base, vec![1.0]).unwrap_err().to_string();
+    assert!(exotic(2, None, vec![1.0]).is_ok() && exotic(3, Some(0), vec![1.0]).is_ok());
+    let message = "`exotic` takes 1 to 2 of the models in a slice, the base model not counted; here are 3";
+    assert_eq!(refused(3, None), message);
+    assert!(refused(1, Some(0)).ends_with("here are 0"));
+    assert!(refused(2, Some(3)).starts_with("the base model `m3` is not among the sources"));
+    assert_eq!(
+        refused(1, Some(9)),
+        "the base model `model 9` is not among the sources of this slice: add it, with the layers that belong there"
+    );
 }
 
 #[test]

@@ -68,6 +68,12 @@ fn message(error: &Error) -> String {
         Error::SerdeMissingField { field, .. } => format!("the key `{field}` is missing"),
         Error::DuplicateMappingKey { key: Some(key), .. } => format!("the key `{key}` is given twice"),
         Error::NonFiniteFloat { value, .. } => format!("`{value}` is not a finite number"),
+        Error::SerdeInvalidLength { len, expected, .. } => format!("{len} entries where {expected} belongs"),
+        Error::InvalidScalar { ty: "u32" | "u64" | "usize", .. } => "a whole number from 0 up belongs here".to_owned(),
+        Error::Unexpected { expected: "string scalar", .. } => "text belongs here".to_owned(),
+        Error::Unexpected { expected: "sequence start", .. } => "a list belongs here".to_owned(),
+        Error::Unexpected { expected: "mapping start", .. } => "`key: value` pairs belong here".to_owned(),
+        Error::UnknownAnchor { .. } => "this alias has no anchor".to_owned(),
         other => UserMessageFormatter.format_message(other).into_owned(),
     }
 }
@@ -77,7 +83,7 @@ pub fn hint<'a>(word: &str, known: impl Iterator<Item = &'a str> + Clone) -> Str
     let near = known.clone().map(|k| (edits(&word.to_lowercase(), k), k)).min().filter(|&(n, k)| n <= 2 && n < k.len());
     match near {
         Some((_, k)) => format!(": did you mean `{k}`?"),
-        None => format!("; known are {}", known.map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", ")),
+        None => format!("; known: {}", known.map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", ")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Prompts in, the negative log-likelihood of every token after a prompt's first out.
+//! Prompts in, the summed negative log-likelihood of each prompt's tokens after its first out.
 
 use rayon::prelude::*;
 
@@ -8,16 +8,16 @@ use crate::model::{Live, LlamaBatch, LlamaToken, ModelError};
 /// Most bytes of logits held at once.
 const MAX_LOGITS_BYTES: usize = 64 << 20;
 
-/// `-ln p(token | all before it)` for every token but the first of each prompt, prompt after prompt.
+/// For each prompt, the sum of `-ln p(token | all before it)` over every token but the first, and how many these are.
 ///
 /// # Errors
 /// [`ScoreError::Model`] if a prompt is too long or llama.cpp fails, [`ScoreError::Cancelled`] if `progress` says so.
 pub fn negative_log_likelihoods(
     live: &mut Live, prompts: &[Vec<LlamaToken>], progress: &mut Progress,
-) -> Result<Vec<f64>, ScoreError> {
+) -> Result<Vec<(f64, usize)>, ScoreError> {
     let rows = (MAX_LOGITS_BYTES / (4 * live.vocabulary().len().max(1))).clamp(1, live.batch_size());
     let mut batch = LlamaBatch::new(rows, 1);
-    let mut all = Vec::new();
+    let mut sums = Vec::with_capacity(prompts.len());
     for (done, tokens) in prompts.iter().enumerate() {
         progress.report(done, prompts.len())?;
         let limit = live.size().tokens;
@@ -25,6 +25,7 @@ pub fn negative_log_likelihoods(
             return Err(ModelError::TooLong { prompt: tokens.len(), wanted: 0, limit }.into());
         }
         live.forget_all();
+        let mut sum = 0.0;
         for (chunk, position) in tokens.chunks(rows).zip((0..).step_by(rows)) {
             batch.clear();
             for (token, at) in chunk.iter().zip(position..) {
@@ -37,13 +38,15 @@ pub fn negative_log_likelihoods(
                 .zip(targets)
                 .map(|(row, target)| (live.logits(row), usize::try_from(target.0).unwrap_or(usize::MAX)))
                 .collect();
-            let chunk: Vec<f64> = logits.par_iter().map(|(logits, target)| surprise(logits, *target)).collect();
-            all.extend(chunk);
+            let surprises: Vec<f64> = logits.par_iter().map(|(logits, target)| surprise(logits, *target)).collect();
+            // In order, so that the sum does not depend on threads.
+            sum += surprises.iter().sum::<f64>();
         }
+        sums.push((sum, tokens.len().saturating_sub(1)));
     }
     live.forget_all();
     progress.report(prompts.len(), prompts.len())?;
-    Ok(all)
+    Ok(sums)
 }
 
 /// `-ln softmax(logits)[target]`, summed in f64.

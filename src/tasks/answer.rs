@@ -140,3 +140,7 @@ fn value(text: &str, span: Range<usize>) -> Option<f64> {
 fn compile(pattern: &str) -> Result<Regex, regex::Error> {
     RegexBuilder::new(pattern).size_limit(MAX_REGEX_BYTES).build()
 }
+
+#[cfg(test)]
+#[path = "answer_tests.rs"]
+mod tests;

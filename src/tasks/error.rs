@@ -85,6 +85,9 @@ pub enum TaskError {
         /// The columns that the row has, ready to print.
         present: String,
     },
+    /// The caller's limit leaves nothing to ask.
+    #[error("a limit of `0` questions leaves nothing to ask: it must be at least `1`")]
+    ZeroLimit,
     /// The data file holds nothing to ask.
     #[error("`{}` has no rows", file.display())]
     NoRows {

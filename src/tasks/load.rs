@@ -5,7 +5,7 @@ use std::path::Path;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-use super::data::{read_rows, read_text, row_error};
+use super::data::{Row, read_rows, read_text, row_error};
 use super::template::Templates;
 use super::{Kind, Question, Task, TaskError, schema};
 
@@ -17,9 +17,12 @@ impl Task {
     /// of the file as it is, or, if the task has a `seed`, as that seed shuffles it. `limit` overrides the task's own.
     ///
     /// # Errors
-    /// Files that cannot be read, keys and values that mean nothing or are not supported yet, rows that are malformed,
+    /// A `limit` of zero, files that cannot be read, keys and values that mean nothing or are not supported yet, rows that are malformed,
     /// lack a column or render to something that cannot be asked or judged.
     pub fn load(path: &Path, limit: Option<usize>) -> Result<Self, TaskError> {
+        if limit == Some(0) {
+            return Err(TaskError::ZeroLimit);
+        }
         let spec = schema::parse(path, &read_text(path, MAX_TASK_BYTES)?)?;
         let invalid = |at: serde_saphyr::Location, message| {
             let (line, column) = (at.line(), at.column());
@@ -39,7 +42,7 @@ impl Task {
             rows.truncate(limit.unwrap_or(usize::MAX));
         }
 
-        let question = |row: &super::data::Row| {
+        let question = |row: &Row| {
             let prompt = templates.render("prompt", &data, row)?;
             if prompt.is_empty() {
                 return Err(row_error(&data, row.line, "`prompt` renders to nothing".to_owned()));

@@ -72,6 +72,18 @@ pub enum Metric {
     Regex,
 }
 
+impl Metric {
+    /// Its name in a task file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Number(_) => "number",
+            Self::Exact => "exact",
+            Self::Contains => "contains",
+            Self::Regex => "regex",
+        }
+    }
+}
+
 /// How numbers are read from an output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]

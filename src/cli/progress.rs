@@ -1,0 +1,12 @@
+//! Progress bars on stderr, with time left; silent where stderr is no terminal.
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// A bar over `total` items called `what`.
+pub(super) fn bar(total: usize, what: &str) -> ProgressBar {
+    let bar = ProgressBar::new(total as u64);
+    let style = ProgressStyle::with_template("{prefix} [{bar:30}] {pos}/{len} {elapsed} elapsed, {eta} left {msg}");
+    bar.set_style(style.expect("a valid template").progress_chars("=> "));
+    bar.set_prefix(what.to_owned());
+    bar
+}

@@ -1,0 +1,60 @@
+//! `ggraft score`: models by tasks, one table.
+
+use serde_json::{Value, json};
+
+use super::args::ScoreArgs;
+use super::output::{duration, interval, print_json, table, value};
+use super::progress::bar;
+use crate::model::ContextSize;
+use crate::open::Model;
+use crate::score::{Prepared, Progress, Score, largest_size};
+use crate::tasks::Task;
+
+pub(super) fn score(args: &ScoreArgs, as_json: bool) -> anyhow::Result<()> {
+    // Everything that can be wrong with the input is found before the first model is loaded.
+    let tasks = args.tasks.iter().map(|t| Task::load(t, args.limit)).collect::<Result<Vec<_>, _>>()?;
+    let models = args.models.iter().map(|m| Model::open(m)).collect::<Result<Vec<_>, _>>()?;
+    let mut results = Vec::new();
+    for model in &models {
+        let vocabulary = model.vocabulary()?;
+        let prepared = tasks.iter().map(|t| Prepared::new(t, &vocabulary)).collect::<Result<Vec<_>, _>>()?;
+        let size = |p: &Prepared| {
+            let size = p.context_size(args.compute.parallel);
+            ContextSize { tokens: args.compute.ctx_size.unwrap_or(size.tokens), ..size }
+        };
+        let (mut live, _) =
+            model.start(vocabulary, args.compute.settings(), largest_size(prepared.iter().map(size)))?;
+        for prepared in prepared {
+            live.resize(size(&prepared))?;
+            let name = model.path.display().to_string();
+            let bar = bar(prepared.task().questions.len(), &format!("{name}: {}", prepared.task().name));
+            let mut on_step = |done, _| {
+                bar.set_position(done as u64);
+                true
+            };
+            let score = prepared.score_all(&mut live, &mut Progress::new(&mut on_step))?;
+            bar.finish_and_clear();
+            results.push((name, prepared.task().name.clone(), score));
+        }
+    }
+    if as_json {
+        let results: Vec<Value> = results.iter().map(|(model, task, score)| to_json(model, task, score)).collect();
+        return print_json(&json!({ "results": results }));
+    }
+    let row = |(model, task, s): (String, String, Score)| {
+        let e = s.estimate;
+        let stderr = if s.metric == crate::score::PERPLEXITY { format!("{:.4}", e.stderr) } else { value(s.metric, e.stderr) };
+        vec![model, task, s.metric.to_owned(), value(s.metric, e.value), stderr, interval(s.metric, e.ci95), e.n.to_string(), duration(s.elapsed)]
+    };
+    let header = ["model", "task", "metric", "value", "± stderr", "95 % interval", "n", "time"];
+    println!("{}", table(&header, results.into_iter().map(row)));
+    Ok(())
+}
+
+fn to_json(model: &str, task: &str, score: &Score) -> Value {
+    let e = score.estimate;
+    json!({
+        "model": model, "task": task, "metric": score.metric, "value": e.value, "stderr": e.stderr, "ci95": e.ci95,
+        "n": e.n, "seconds": score.elapsed.as_secs_f64(),
+    })
+}

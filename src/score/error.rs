@@ -1,0 +1,26 @@
+//! Why a model could not be scored.
+
+use thiserror::Error;
+
+use crate::model::ModelError;
+
+/// Errors of this stage.
+#[derive(Debug, Error)]
+pub enum ScoreError {
+    /// llama.cpp failed, or a prompt does not fit.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// There is nothing to continue, or nothing to predict.
+    #[error("task `{task}`: the question of line {line} has fewer than {least} tokens; remove it or fix the `prompt` template")]
+    EmptyPrompt {
+        /// The task's name.
+        task: String,
+        /// Line of the data file.
+        line: u64,
+        /// Tokens needed.
+        least: usize,
+    },
+    /// Somebody asked to stop.
+    #[error("stopped before the score was complete")]
+    Cancelled,
+}

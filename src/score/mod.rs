@@ -1,0 +1,154 @@
+//! A live model and a `Task` in, one result per question and their summary out. Knows nothing of genomes.
+
+mod error;
+mod generate;
+mod perplexity;
+pub mod stats;
+
+
+
+
+use std::time::{Duration, Instant};
+
+pub use error::ScoreError;
+pub use generate::{Answer, Request, generate};
+pub use perplexity::negative_log_likelihoods;
+
+use crate::model::{ContextSize, Live, LlamaToken, ModelError, Vocabulary};
+use crate::tasks::{Kind, Task, cut_at_stop};
+use stats::Estimate;
+
+/// llama.cpp rounds contexts up to this many tokens.
+const CONTEXT_STEP: usize = 256;
+
+/// What a model did on a task.
+#[derive(Clone, Debug)]
+pub struct Score {
+    /// What was measured: `number`, `exact`, ..., or `perplexity`.
+    pub metric: &'static str,
+    /// The value with its uncertainty; for accuracies a share from 0 to 1.
+    pub estimate: Estimate,
+    /// One value per question, higher is better: 1 or 0 for right or wrong; the mean log-likelihood of a prompt's tokens.
+    pub items: Vec<f64>,
+    /// Wall time.
+    pub elapsed: Duration,
+}
+
+impl Score {
+    /// What a search maximises: the share of right answers, or the mean log-likelihood of a token.
+    pub fn fitness(&self) -> f64 {
+        match self.metric {
+            PERPLEXITY => -self.estimate.value.ln(),
+            _ => self.estimate.value,
+        }
+    }
+}
+
+/// The name of the metric of perplexity tasks; lower is better.
+pub const PERPLEXITY: &str = "perplexity";
+
+/// Who is told how far a score is, and may end it.
+pub struct Progress<'a> {
+    on_step: &'a mut dyn FnMut(usize, usize) -> bool,
+}
+
+impl<'a> Progress<'a> {
+    /// `on_step` is called with questions done and questions in all, and says whether to go on.
+    pub fn new(on_step: &'a mut dyn FnMut(usize, usize) -> bool) -> Self {
+        Self { on_step }
+    }
+
+    fn report(&mut self, done: usize, total: usize) -> Result<(), ScoreError> {
+        if (self.on_step)(done, total) { Ok(()) } else { Err(ScoreError::Cancelled) }
+    }
+}
+
+/// A task in one model's tokens, ready to be asked as often as there are recipes.
+pub struct Prepared<'a> {
+    task: &'a Task,
+    prompts: Vec<Vec<LlamaToken>>,
+}
+
+impl<'a> Prepared<'a> {
+    /// Tokenizes every question of `task`.
+    ///
+    /// # Errors
+    /// [`ScoreError::EmptyPrompt`] for a prompt without tokens, [`ModelError::ChatTemplate`].
+    pub fn new(task: &'a Task, vocabulary: &Vocabulary) -> Result<Self, ScoreError> {
+        let tokenize = |question: &crate::tasks::Question| {
+            let rendered = if task.chat { &vocabulary.render_chat(&question.prompt)? } else { &question.prompt };
+            let tokens = vocabulary.tokenize(rendered);
+            let least = if task.kind == Kind::Perplexity { 2 } else { 1 };
+            if tokens.len() < least {
+                return Err(ScoreError::EmptyPrompt { task: task.name.clone(), line: question.line, least });
+            }
+            Ok(tokens)
+        };
+        Ok(Self { task, prompts: task.questions.iter().map(tokenize).collect::<Result<_, _>>()? })
+    }
+
+    /// The task.
+    pub fn task(&self) -> &'a Task {
+        self.task
+    }
+
+    /// The context that the task needs, with up to `parallel` sequences side by side.
+    pub fn context_size(&self, parallel: u32) -> ContextSize {
+        let longest = self.prompts.iter().map(Vec::len).max().unwrap_or(0);
+        let tokens = (longest + self.max_tokens()).next_multiple_of(CONTEXT_STEP);
+        let sequences = match self.task.kind {
+            Kind::Generate(_) => parallel.min(u32::try_from(self.prompts.len()).unwrap_or(u32::MAX)).max(1),
+            Kind::Perplexity => 1,
+        };
+        ContextSize { sequences, tokens: u32::try_from(tokens).unwrap_or(u32::MAX) }
+    }
+
+    fn max_tokens(&self) -> usize {
+        match &self.task.kind {
+            Kind::Generate(generate) => generate.max_tokens,
+            Kind::Perplexity => 0,
+        }
+    }
+
+    /// Asks `live` the questions at `chosen`, in that order.
+    ///
+    /// # Errors
+    /// [`ScoreError`] if a prompt does not fit, llama.cpp fails, or `progress` ends it.
+    pub fn score(&self, live: &mut Live, chosen: &[usize], progress: &mut Progress) -> Result<Score, ScoreError> {
+        let start = Instant::now();
+        let prompts: Vec<Vec<LlamaToken>> = chosen.iter().map(|q| self.prompts[*q].clone()).collect();
+        let (metric, estimate, items) = match &self.task.kind {
+            Kind::Generate(kind) => {
+                let requests: Vec<Request> =
+                    prompts.into_iter().map(|tokens| Request { tokens, max_tokens: kind.max_tokens }).collect();
+                let answers = generate(live, &requests, &|text| cut_at_stop(text, &kind.stop), progress)?;
+                let judge = |(q, a): (&usize, &Answer)| kind.judge(&self.task.questions[*q], &a.text);
+                let items: Vec<f64> = chosen.iter().zip(&answers).map(judge).collect();
+                let right = items.iter().filter(|i| **i == 1.0).count();
+                (kind.metric.name(), stats::accuracy(right, items.len()), items)
+            }
+            Kind::Perplexity => {
+                let texts = negative_log_likelihoods(live, &prompts, progress)?;
+                let items = texts.iter().map(|(nll, tokens)| -nll / *tokens as f64).collect();
+                (PERPLEXITY, stats::perplexity(&texts), items)
+            }
+        };
+        Ok(Score { metric, estimate, items, elapsed: start.elapsed() })
+    }
+
+    /// Asks all questions.
+    ///
+    /// # Errors
+    /// As [`Prepared::score`].
+    pub fn score_all(&self, live: &mut Live, progress: &mut Progress) -> Result<Score, ScoreError> {
+        self.score(live, &(0..self.prompts.len()).collect::<Vec<_>>(), progress)
+    }
+}
+
+/// Room for all of `sizes`, which scorings one after another need.
+pub fn largest_size(sizes: impl IntoIterator<Item = ContextSize>) -> ContextSize {
+    sizes.into_iter().fold(ContextSize { sequences: 1, tokens: 1 }, |a, b| ContextSize {
+        sequences: a.sequences.max(b.sequences),
+        tokens: a.tokens.max(b.tokens),
+    })
+}
