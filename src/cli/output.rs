@@ -22,11 +22,21 @@ pub(super) fn print_json(value: &Value) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What would draw lines between rows.
+const ROW_LINES: [TableComponent; 4] = [
+    TableComponent::HorizontalLines,
+    TableComponent::MiddleIntersections,
+    TableComponent::LeftBorderIntersections,
+    TableComponent::RightBorderIntersections,
+];
+
 /// A table whose first column is text and whose others are numbers.
 pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Table {
     let mut table = Table::new();
     table.load_preset(UTF8_HORIZONTAL_ONLY).set_header(header);
-    table.remove_style(TableComponent::HorizontalLines);
+    for component in ROW_LINES {
+        table.remove_style(component);
+    }
     for row in rows {
         table.add_row(row);
     }

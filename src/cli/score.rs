@@ -1,5 +1,7 @@
 //! `ggraft score`: models by tasks, one table.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::args::ScoreArgs;
@@ -7,17 +9,17 @@ use super::output::{duration, interval, print_json, table, value};
 use super::progress::bar;
 use crate::model::ContextSize;
 use crate::open::Model;
-use crate::score::{Prepared, Progress, Score, largest_size};
+use crate::score::{PERPLEXITY, Prepared, Progress, Score, largest_size};
 use crate::tasks::Task;
 
 pub(super) fn score(args: &ScoreArgs, as_json: bool) -> anyhow::Result<()> {
     // Everything that can be wrong with the input is found before the first model is loaded.
-    let tasks = args.tasks.iter().map(|t| Task::load(t, args.limit)).collect::<Result<Vec<_>, _>>()?;
+    let tasks = args.tasks.iter().map(|t| Task::load(t, args.limit).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
     let models = args.models.iter().map(|m| Model::open(m)).collect::<Result<Vec<_>, _>>()?;
     let mut results = Vec::new();
     for model in &models {
         let vocabulary = model.vocabulary()?;
-        let prepared = tasks.iter().map(|t| Prepared::new(t, &vocabulary)).collect::<Result<Vec<_>, _>>()?;
+        let prepared = tasks.iter().map(|t| Prepared::new(Arc::clone(t), &vocabulary)).collect::<Result<Vec<_>, _>>()?;
         let size = |p: &Prepared| {
             let size = p.context_size(args.compute.parallel);
             ContextSize { tokens: args.compute.ctx_size.unwrap_or(size.tokens), ..size }
@@ -43,7 +45,7 @@ pub(super) fn score(args: &ScoreArgs, as_json: bool) -> anyhow::Result<()> {
     }
     let row = |(model, task, s): (String, String, Score)| {
         let e = s.estimate;
-        let stderr = if s.metric == crate::score::PERPLEXITY { format!("{:.4}", e.stderr) } else { value(s.metric, e.stderr) };
+        let stderr = if s.metric == PERPLEXITY { format!("{:.4}", e.stderr) } else { value(s.metric, e.stderr) };
         vec![model, task, s.metric.to_owned(), value(s.metric, e.value), stderr, interval(s.metric, e.ci95), e.n.to_string(), duration(s.elapsed)]
     };
     let header = ["model", "task", "metric", "value", "± stderr", "95 % interval", "n", "time"];

@@ -6,7 +6,7 @@ use super::methods::{Case, Input, METHODS};
 use super::{Plan, PlanError, PlannedTensor, SourceRef, Statistics, bare, schedule, source, types};
 use crate::ggml::CODECS;
 use crate::gguf::{Parent, TensorInfo, block_of};
-use crate::recipe::{BlockSite, Recipe, Resolved, Site, TensorName};
+use crate::recipe::{BlockSite, Recipe, Resolved, TensorName};
 
 /// Tables that follow from the architecture and are no weights: the same in all siblings, never blended.
 const TABLES: [&str; 4] = ["rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight", "attn_rot_embd"];
@@ -17,7 +17,8 @@ const MASK_SEED: [u32; 2] = [0, 0];
 pub(super) fn compile(recipe: &Recipe, parents: &[Parent], statistics: &Statistics) -> Result<Plan, PlanError> {
     let counts: Vec<u32> = parents.iter().map(Parent::block_count).collect();
     let layout = recipe.layout(&counts)?;
-    let template = recipe.base_model.or_else(|| Some(recipe.slices.first()?.sources.first()?.model)).unwrap_or(0);
+    // Not the first slice's base: a search over slerp changes that with every candidate, and the shape would change with it.
+    let template = recipe.base_model.unwrap_or(0);
     let arch = parents[template].architecture();
     let compiler = Compiler { recipe, parents, statistics, layout: &layout, template, arch };
 
@@ -25,9 +26,7 @@ pub(super) fn compile(recipe: &Recipe, parents: &[Parent], statistics: &Statisti
     let mut blocks_done = false;
     for info in parents[template].tensors() {
         if block_of(&info.name).is_none() {
-            let after = info.name.starts_with("output");
-            let site = if after { Site::After } else { Site::Before };
-            tensors.push(compiler.tensor(site, &info.name, tensors.len())?);
+            tensors.push(compiler.tensor(&info.name, tensors.len())?);
         } else if !std::mem::replace(&mut blocks_done, true) {
             for block in 0..layout.len() {
                 compiler.block(block, &mut tensors)?;
@@ -72,7 +71,7 @@ impl Compiler<'_> {
         for info in self.parents[parent].tensors() {
             if let Some(rest) = info.name.strip_prefix(&prefix) {
                 let name = format!("blk.{block}.{rest}");
-                tensors.push(self.tensor(Site::Block(block), &name, tensors.len())?);
+                tensors.push(self.tensor(&name, tensors.len())?);
             }
         }
         Ok(())
@@ -88,11 +87,11 @@ impl Compiler<'_> {
     }
 
     /// Compiles the output tensor `name`, the `ordinal`-th of the model.
-    fn tensor(&self, site: Site, name: &str, ordinal: usize) -> Result<PlannedTensor, PlanError> {
+    fn tensor(&self, name: &str, ordinal: usize) -> Result<PlannedTensor, PlanError> {
         if TABLES.iter().any(|table| name.starts_with(table)) {
             return self.copy(name, self.find(self.template, name)?);
         }
-        let Resolved { sources, base, shared } = self.recipe.resolve(self.layout, site, name, self.arch)?;
+        let Resolved { sources, base, shared } = self.recipe.resolve(self.layout, name, self.arch)?;
         let mut inputs = Vec::new();
         for s in sources {
             let own_name = match s.layer {

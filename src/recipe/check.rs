@@ -1,5 +1,7 @@
 //! Everything about a recipe that can be wrong before a model is opened, for recipes from YAML and from code alike.
 
+use std::fmt::Display;
+
 use super::error::located;
 use super::methods::{BaseRule, Inputs, Kind, ParameterSpec};
 use super::yaml::{Place, hint};
@@ -12,9 +14,8 @@ impl Recipe {
     /// Parameters the method does not have or values they cannot take; models or a base missing, listed twice, too many
     /// or too few; empty layer ranges; more models or slices than the limits.
     pub fn checked(mut self) -> Result<Self, RecipeError> {
-        for (what, count, limit) in
-            [("models", self.models.len(), MAX_MODELS), ("slices", self.slices.len(), MAX_SLICES)]
-        {
+        let sizes = [("models", self.models.len(), MAX_MODELS), ("slices", self.slices.len(), MAX_SLICES)];
+        for (what, count, limit) in sizes {
             if count > limit {
                 return Err(self.error(Place::default(), RecipeError::TooMany { what, count, limit }));
             }
@@ -56,9 +57,9 @@ impl Recipe {
             if let Some((start, end)) = source.layer_range
                 && start >= end
             {
-                let (key, value) = ("layer_range".to_owned(), format!("[{start}, {end}]"));
-                let expected = "its first layer must come before its end".to_owned();
-                return Err(self.error(source.place, RecipeError::BadValue { key, value, expected }));
+                let range = format!("[{start}, {end}]");
+                let problem = RecipeError::bad_value("layer_range", range, "its first layer must come before its end");
+                return Err(self.error(source.place, problem));
             }
         }
         let base = self.base_of(slice);
@@ -67,8 +68,10 @@ impl Recipe {
             (BaseRule::Required | BaseRule::Optional, Some(base)) if !seen.contains(&base) => {
                 Some(RecipeError::BaseNotInSlice(self.model_name(base)))
             }
-            _ => self
-                .wrong_count(seen.iter().filter(|&&model| self.method.inputs.with_base || base != Some(model)).count()),
+            _ => {
+                let counted = |model: &&usize| self.method.inputs.with_base || base != Some(**model);
+                self.wrong_count(seen.iter().filter(counted).count())
+            }
         };
         problem.map_or(Ok(()), |problem| Err(self.error(slice.place, problem)))
     }
@@ -97,7 +100,8 @@ impl Recipe {
                 return Err(self.error(setting.place, problem));
             };
             if setting.rules.is_empty() {
-                return Err(self.bad(setting.place, name, "an empty list", "it needs at least one value"));
+                let problem = RecipeError::bad_value(name, "an empty list", "it needs at least one value");
+                return Err(self.error(setting.place, problem));
             }
             for rule in &setting.rules {
                 self.rule(spec, rule)?;
@@ -106,7 +110,7 @@ impl Recipe {
                 _ if name == "int8_mask" => continue,
                 _ if !used => "has no effect on this method",
                 _ if of_a_source && !spec.per_model => {
-                    "is one value for all models and has no effect under a single one; move it up to the slice or the recipe"
+                    "is one value for all models and has no effect under a single one; move it to the slice or recipe"
                 }
                 _ => continue,
             };
@@ -116,24 +120,18 @@ impl Recipe {
     }
 
     fn rule(&self, spec: &ParameterSpec, rule: &Rule) -> Result<(), RecipeError> {
+        let bad = |value: &dyn Display, expected: &str| {
+            Err(self.error(rule.place, RecipeError::bad_value(spec.name, value, expected)))
+        };
         match (&rule.curve, spec.kind) {
-            (Curve::Numbers(values), Kind::Float | Kind::Int) if !values.is_empty() => {
-                let bad = values.iter().find_map(|&value| Some((value, spec.objection(value)?)));
-                bad.map_or(Ok(()), |(value, why)| Err(self.bad(rule.place, spec.name, &value.to_string(), &why)))
+            (curve, _) if curve.at(0.0).is_none() => bad(&"an empty list", "it needs at least one value"),
+            (Curve::Numbers(_), Kind::Bool) => bad(&"a number", "it must be `true` or `false`"),
+            (Curve::Steps(_), Kind::Float | Kind::Int) => bad(&"a truth value", "it must be a number"),
+            (Curve::Steps(_), Kind::Bool) => Ok(()),
+            (Curve::Numbers(values), Kind::Float | Kind::Int) => {
+                let found = values.iter().find_map(|&value| Some((value, spec.objection(value)?)));
+                found.map_or(Ok(()), |(value, why)| bad(&value, &why))
             }
-            (Curve::Steps(values), Kind::Bool) if !values.is_empty() => Ok(()),
-            (Curve::Numbers(values), Kind::Bool) if !values.is_empty() => {
-                Err(self.bad(rule.place, spec.name, "a number", "it must be `true` or `false`"))
-            }
-            (Curve::Steps(values), _) if !values.is_empty() => {
-                Err(self.bad(rule.place, spec.name, "a truth value", "it must be a number"))
-            }
-            _ => Err(self.bad(rule.place, spec.name, "an empty list", "it needs at least one value")),
         }
-    }
-
-    pub(super) fn bad(&self, place: Place, key: &str, value: &str, expected: &str) -> RecipeError {
-        let (key, value, expected) = (key.to_owned(), value.to_owned(), expected.to_owned());
-        self.error(place, RecipeError::BadValue { key, value, expected })
     }
 }

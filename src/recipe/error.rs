@@ -171,6 +171,10 @@ impl RecipeError {
         Self::At { file: file.to_owned(), place, problem: Box::new(self) }
     }
 
+    pub(super) fn bad_value(key: &str, value: impl Display, expected: impl Display) -> Self {
+        Self::BadValue { key: key.to_owned(), value: value.to_string(), expected: expected.to_string() }
+    }
+
     pub(super) fn from_yaml(error: YamlError, file: &Path) -> Self {
         Self::Yaml(error.message).at(file, error.place)
     }

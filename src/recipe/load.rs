@@ -1,5 +1,6 @@
 //! From the YAML as written to a [`Recipe`]: paths resolved, models numbered, both forms made one.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use super::yaml;
 use super::{Curve, MAX_MODELS, ModelRef, OutType, Parameters, Recipe, RecipeError, Rule, Setting, Slice, Source};
 
 /// The longest recipe file that is read, in bytes.
-pub(super) const MAX_FILE_BYTES: u64 = 1 << 20;
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 impl Recipe {
     /// Reads and checks the recipe file at `path`; relative model paths start at its folder. Opens no model.
@@ -104,21 +105,20 @@ impl Loader<'_> {
         self.error(at, RecipeError::Unsupported { what, instead })
     }
 
-    fn bad_value<T>(&self, at: &Spanned<T>, key: &str, value: impl ToString, expected: &str) -> RecipeError {
-        let (key, value, expected) = (key.to_owned(), value.to_string(), expected.to_owned());
-        self.error(at, RecipeError::BadValue { key, value, expected })
+    fn bad_value<T>(&self, at: &Spanned<T>, key: &str, value: impl Display, expected: impl Display) -> RecipeError {
+        self.error(at, RecipeError::bad_value(key, value, expected))
     }
 
     fn method(&self, name: &Spanned<String>) -> Result<&'static MethodSpec> {
         MethodSpec::find(&name.value).ok_or_else(|| {
             let expected = format!("no such method{}", yaml::hint(&name.value, METHODS.iter().map(|m| m.name)));
-            self.bad_value(name, "merge_method", format!("`{}`", name.value), &expected)
+            self.bad_value(name, "merge_method", format_args!("`{}`", name.value), expected)
         })
     }
 
     fn out_type(&self, name: &Spanned<String>) -> Result<OutType> {
         OutType::ALL.into_iter().find(|known| name.value.eq_ignore_ascii_case(known.name())).ok_or_else(|| {
-            let value = format!("`{}`", name.value);
+            let value = format_args!("`{}`", name.value);
             self.bad_value(name, "out_type", value, "it must be `q8_0`, `f16`, `bf16`, `f32` or `same`")
         })
     }
@@ -134,20 +134,12 @@ impl Loader<'_> {
     fn model(&mut self, reference: &Spanned<Reference>) -> Result<usize> {
         let written = &reference.value.0;
         if Path::new(written).file_name().is_none() {
-            return Err(self.bad_value(
-                reference,
-                "model",
-                format!("`{written}`"),
-                "it must be the path of a GGUF file",
-            ));
+            let expected = "it must be the path of a GGUF file";
+            return Err(self.bad_value(reference, "model", format_args!("`{written}`"), expected));
         }
         if written.contains(".gguf+") || written.contains('+') && !written.ends_with(".gguf") {
-            let what = format!("the LoRA suffix of `{written}`");
-            return Err(self.unsupported(
-                reference,
-                what,
-                "merge the adapter into the model first and name the result",
-            ));
+            let instead = "merge the adapter into the model first and name the result";
+            return Err(self.unsupported(reference, format!("the LoRA suffix of `{written}`"), instead));
         }
         let path = self.path(written);
         if let Some(known) = self.models.iter().position(|model| model.path == path) {
@@ -169,15 +161,13 @@ impl Loader<'_> {
         base: Option<&Spanned<Reference>>,
         shared: &Parameters,
     ) -> Result<(Slice, Option<usize>)> {
-        let place = models.referenced.into();
-        let mut slice = Slice { place, ..Slice::default() };
+        let mut slice = Slice { place: models.referenced.into(), ..Slice::default() };
         for Spanned { value, referenced, .. } in models.value {
-            let parameters = self.parameters(value.parameters)?;
             slice.sources.push(Source {
                 model: self.model(&value.model)?,
-                layer_range: None,
-                parameters,
+                parameters: self.parameters(value.parameters)?,
                 place: referenced.into(),
+                ..Source::default()
             });
         }
         let Some(base) = base else { return Ok((slice, None)) };
@@ -217,22 +207,16 @@ impl Loader<'_> {
     ) -> Result<Option<usize>> {
         let instead = "take one model's vocabulary: `tokenizer_source: base`, or a model of this recipe";
         let source = match (source, tokenizer) {
-            (source, None) => source,
+            (Some(source), None) => source,
+            (None, None) => return Ok(None),
             (Some(_), Some(both)) => {
                 return Err(self.bad_value(&both, "tokenizer", "given too", "`tokenizer_source` says it already"));
             }
-            (
-                None,
-                Some(Spanned {
-                    value: schema::Tokenizer { source: Some(source), tokens: None, pad_to_multiple_of: None },
-                    ..
-                }),
-            ) => Some(source),
-            (None, Some(other)) => {
-                return Err(self.unsupported(&other, "building a new vocabulary".to_owned(), instead));
-            }
+            (None, Some(at)) => match at.value {
+                schema::Tokenizer { source: Some(source), tokens: None, pad_to_multiple_of: None } => source,
+                _ => return Err(self.unsupported(&at, "building a new vocabulary".to_owned(), instead)),
+            },
         };
-        let Some(source) = source else { return Ok(None) };
         let name = source.value.0.as_str();
         let path = self.path(name);
         let listed = self.models.iter().position(|model| model.path == path);

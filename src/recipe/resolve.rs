@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::methods::{BaseRule, ParameterSpec};
-use super::names::TensorName;
+use super::names::{TensorName, split_block};
 use super::{MAX_BLOCKS, Parameters, Recipe, RecipeError, Slice, Source};
 
 /// Parameter values by name; truth values are 0 or 1.
@@ -56,6 +56,17 @@ pub struct ResolvedSource {
     pub parameters: Values,
 }
 
+impl Site {
+    /// Where the tensor of this GGUF name belongs.
+    pub fn of(tensor: &str) -> Self {
+        match split_block(tensor) {
+            Some((block, _)) => Self::Block(block as usize),
+            None if tensor.starts_with("token_") || tensor.contains("_embd") => Self::Before,
+            None => Self::After,
+        }
+    }
+}
+
 impl Recipe {
     /// The output blocks, bottom to top, given how many blocks each of the models has.
     ///
@@ -67,15 +78,17 @@ impl Recipe {
             let ranges =
                 slice.sources.iter().map(|source| self.range(source, block_counts)).collect::<Result<Vec<_>, _>>()?;
             let length = self.common_length(slice, &ranges)?;
-            let count = blocks.len() + length as usize;
+            let count = blocks.len().saturating_add(length as usize);
             if count > MAX_BLOCKS {
-                return Err(
-                    self.error(slice.place, RecipeError::TooMany { what: "output blocks", count, limit: MAX_BLOCKS })
-                );
+                let problem = RecipeError::TooMany { what: "output blocks", count, limit: MAX_BLOCKS };
+                return Err(self.error(slice.place, problem));
             }
-            let site =
-                |i| BlockSite { slice: index, index: i, length, layers: ranges.iter().map(|r| r.0 + i).collect() };
-            blocks.extend((0..length).map(site));
+            blocks.extend((0..length).map(|i| BlockSite {
+                slice: index,
+                index: i,
+                length,
+                layers: ranges.iter().map(|(start, _)| start + i).collect(),
+            }));
         }
         Ok(blocks)
     }
@@ -110,23 +123,20 @@ impl Recipe {
         }
     }
 
-    /// Every parameter of the output tensor `tensor` (its GGUF name, with the output block's number) at `site`.
+    /// Every parameter of the output tensor `tensor`: its GGUF name, with the output block's number.
     ///
     /// Filters on per-model parameters are tried on the name that the tensor has in that model, with that model's layer
     /// number; filters on shared ones on the output name. `arch` is the models' `general.architecture`.
     ///
     /// # Errors
     /// A required parameter that nothing sets here; a block that `layout` does not have.
-    pub fn resolve(&self, layout: &[BlockSite], site: Site, tensor: &str, arch: &str) -> Result<Resolved, RecipeError> {
-        let (slice, t, layers) = match site {
+    pub fn resolve(&self, layout: &[BlockSite], tensor: &str, arch: &str) -> Result<Resolved, RecipeError> {
+        let (slice, t, layers) = match Site::of(tensor) {
             Site::Before => (0, 0.0, None),
             Site::After => (self.slices.len().saturating_sub(1), 0.0, None),
-            Site::Block(block) => {
-                let at = layout.get(block).ok_or(RecipeError::NoSuch {
-                    what: "output block",
-                    index: block,
-                    count: layout.len(),
-                })?;
+            Site::Block(index) => {
+                let missing = || RecipeError::NoSuch { what: "output block", index, count: layout.len() };
+                let at = layout.get(index).ok_or_else(missing)?;
                 let t = if at.length > 1 { f64::from(at.index) / f64::from(at.length - 1) } else { 1.0 };
                 (at.slice, t, Some(&at.layers))
             }
@@ -175,7 +185,7 @@ impl Recipe {
                 // A gradient between whole numbers need not be one itself.
                 return match spec.objection(value) {
                     None => Ok(Some(value)),
-                    Some(why) => Err(self.bad(setting.place, spec.name, &value.to_string(), &why)),
+                    Some(why) => Err(self.error(setting.place, RecipeError::bad_value(spec.name, value, why))),
                 };
             }
         }

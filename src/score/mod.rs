@@ -7,14 +7,14 @@ pub mod stats;
 
 
 
-
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use error::ScoreError;
 pub use generate::{Answer, Request, generate};
 pub use perplexity::negative_log_likelihoods;
 
-use crate::model::{ContextSize, Live, LlamaToken, ModelError, Vocabulary};
+use crate::model::{ContextSize, Live, LlamaToken, Vocabulary};
 use crate::tasks::{Kind, Task, cut_at_stop};
 use stats::Estimate;
 
@@ -64,17 +64,17 @@ impl<'a> Progress<'a> {
 }
 
 /// A task in one model's tokens, ready to be asked as often as there are recipes.
-pub struct Prepared<'a> {
-    task: &'a Task,
+pub struct Prepared {
+    task: Arc<Task>,
     prompts: Vec<Vec<LlamaToken>>,
 }
 
-impl<'a> Prepared<'a> {
+impl Prepared {
     /// Tokenizes every question of `task`.
     ///
     /// # Errors
-    /// [`ScoreError::EmptyPrompt`] for a prompt without tokens, [`ModelError::ChatTemplate`].
-    pub fn new(task: &'a Task, vocabulary: &Vocabulary) -> Result<Self, ScoreError> {
+    /// [`ScoreError::EmptyPrompt`] for a prompt without tokens, or a chat template that is missing.
+    pub fn new(task: Arc<Task>, vocabulary: &Vocabulary) -> Result<Self, ScoreError> {
         let tokenize = |question: &crate::tasks::Question| {
             let rendered = if task.chat { &vocabulary.render_chat(&question.prompt)? } else { &question.prompt };
             let tokens = vocabulary.tokenize(rendered);
@@ -84,12 +84,13 @@ impl<'a> Prepared<'a> {
             }
             Ok(tokens)
         };
-        Ok(Self { task, prompts: task.questions.iter().map(tokenize).collect::<Result<_, _>>()? })
+        let prompts = task.questions.iter().map(tokenize).collect::<Result<_, _>>()?;
+        Ok(Self { task, prompts })
     }
 
     /// The task.
-    pub fn task(&self) -> &'a Task {
-        self.task
+    pub fn task(&self) -> &Task {
+        &self.task
     }
 
     /// The context that the task needs, with up to `parallel` sequences side by side.

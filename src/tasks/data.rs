@@ -148,7 +148,7 @@ fn separated_rows(
     let mut rows = Vec::new();
     for record in reader.records().take(limit) {
         let record = record.map_err(unreadable)?;
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = record.position().map_or(0, |at| at.line() + blank_lines(text, at.byte()));
         check_length(file, line, record.as_slice().len())?;
         if record.len() != names.len() {
             let (got, expected) = (record.len(), names.len());
@@ -159,4 +159,10 @@ fn separated_rows(
         rows.push(Row { line, values });
     }
     Ok(rows)
+}
+
+/// Line ends at `byte`, which the csv crate leaves out of a row's line number: empty lines, the rest of a CR LF.
+fn blank_lines(text: &str, byte: u64) -> u64 {
+    let rest = text.bytes().skip(usize::try_from(byte).unwrap_or(usize::MAX));
+    rest.take_while(|b| matches!(b, b'\r' | b'\n')).filter(|b| *b == b'\n').count() as u64
 }

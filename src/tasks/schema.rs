@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_saphyr::{DefaultMessageFormatter, Error as YamlError, Location, MessageFormatter, Spanned};
+use serde_saphyr::{Error as YamlError, Location, MessageFormatter, Spanned, UserMessageFormatter};
 
 use super::data::Format;
 use super::language::{Language, LanguageGate};
@@ -275,7 +275,7 @@ fn yaml_error(file: &Path, error: &YamlError) -> TaskError {
             format!("unknown value `{variant}`: {}", suggest(variant, expected))
         }
         YamlError::SerdeMissingField { field, .. } => format!("the key `{field}` is missing"),
-        other => DefaultMessageFormatter.format_message(other).into_owned(),
+        other => UserMessageFormatter.format_message(other).into_owned(),
     };
     let (line, column) = error.location().map_or((0, 0), |at| (at.line(), at.column()));
     TaskError::Invalid { file: file.to_owned(), line, column, message }

@@ -1,0 +1,103 @@
+//! Why a search cannot start or go on.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::cmaes::CmaError;
+use crate::plan::PlanError;
+use crate::recipe::RecipeError;
+use crate::recipe::yaml::Place;
+use crate::score::ScoreError;
+
+/// Errors of this stage.
+#[derive(Debug, Error)]
+pub enum EvolveError {
+    /// The evolve file cannot be read.
+    #[error("cannot read `{}`: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The evolve file is absurdly long.
+    #[error("`{}` is longer than {limit} bytes; this is not an evolve file", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// Something in the evolve file is wrong.
+    #[error("{}:{place}: {message}", file.display())]
+    Invalid {
+        /// The file.
+        file: PathBuf,
+        /// Line and column.
+        place: Place,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// Groups of layers do not come out even.
+    #[error("`layer_granularity: {granularity}` does not divide the models' {layers} layers; use one of {divisors}, or 0")]
+    Granularity {
+        /// As asked for.
+        granularity: u32,
+        /// Layers of the models.
+        layers: u32,
+        /// What would do.
+        divisors: String,
+    },
+    /// A folder that already holds a search.
+    #[error("`{}` already holds a search; continue it with `--resume`, or name another folder with `--out`", path.display())]
+    Occupied {
+        /// The journal in it.
+        path: PathBuf,
+    },
+    /// Nothing to resume.
+    #[error("`{}` does not exist, so there is nothing to resume; leave out `--resume`", path.display())]
+    NothingToResume {
+        /// The journal that would be.
+        path: PathBuf,
+    },
+    /// The journal belongs to another search.
+    #[error("`{}` is the journal of another search: {what} changed; restore it, or start anew with another `--out`", path.display())]
+    OtherSearch {
+        /// The journal.
+        path: PathBuf,
+        /// What changed.
+        what: String,
+    },
+    /// A line of the journal that is not ours, before its last.
+    #[error("{}:{line}: not a line of a journal: {problem}; restore the file or start anew with another `--out`", path.display())]
+    Journal {
+        /// The journal.
+        path: PathBuf,
+        /// Its line, from 1.
+        line: usize,
+        /// What the parser said.
+        problem: String,
+    },
+    /// A file in the out folder cannot be written.
+    #[error("cannot write `{}`: {source}; free space or fix permissions, then go on with `--resume`", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The optimiser refuses the settings.
+    #[error(transparent)]
+    Optimiser(#[from] CmaError),
+    /// A recipe of the genome is impossible.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// A recipe of the genome does not fit the models.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A candidate cannot be scored.
+    #[error(transparent)]
+    Score(#[from] ScoreError),
+}

@@ -1,0 +1,231 @@
+//! What a search asks of a model: a recipe or a parent in, a [`Trial`] out. The real one swaps recipes in one live model.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::EvolveError;
+use crate::model::{Live, ModelError, Settings, Vocabulary};
+use crate::plan::Siblings;
+use crate::recipe::Recipe;
+use crate::score::{Prepared, Progress, Score, ScoreError, largest_size};
+use crate::tasks::Task;
+
+/// Which questions to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Questions {
+    /// Those of the search: all, or some in turn.
+    Search(Option<Window>),
+    /// Those that the search never sees.
+    Test,
+}
+
+/// Some of a task's questions: `length` of them from `first` on, beginning again after the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Index of the first, taken modulo their number.
+    pub first: usize,
+    /// How many; at most all.
+    pub length: usize,
+}
+
+impl Window {
+    /// The indices among `total` questions.
+    pub fn indices(self, total: usize) -> Vec<usize> {
+        (0..self.length.min(total)).map(|i| (self.first + i) % total).collect()
+    }
+}
+
+/// What a model did on all tasks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Weighted sum of the tasks' scores, higher is better; NaN if it could not be computed.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub fitness: f64,
+    /// Task by task.
+    pub tasks: Vec<TaskScore>,
+    /// Time to make the recipe the running model.
+    pub swap_seconds: f64,
+    /// Time to ask the questions.
+    pub score_seconds: f64,
+}
+
+/// What a model did on one task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskScore {
+    /// The task's name.
+    pub task: String,
+    /// What was measured.
+    pub metric: String,
+    /// The value.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub value: f64,
+    /// Its standard error; NaN for a single question.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub stderr: f64,
+    /// Its 95 % interval.
+    #[serde(deserialize_with = "nulls_are_nan")]
+    pub ci95: [f64; 2],
+    /// One value per question, higher is better.
+    #[serde(deserialize_with = "nulls_are_nan_vec")]
+    pub items: Vec<f64>,
+}
+
+// JSON has no NaN: serde_json writes it as null.
+fn null_is_nan<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(d)?.unwrap_or(f64::NAN))
+}
+
+fn nulls_are_nan<'de, D: Deserializer<'de>>(d: D) -> Result<[f64; 2], D::Error> {
+    Ok(<[Option<f64>; 2]>::deserialize(d)?.map(|v| v.unwrap_or(f64::NAN)))
+}
+
+fn nulls_are_nan_vec<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<f64>, D::Error> {
+    Ok(Vec::<Option<f64>>::deserialize(d)?.into_iter().map(|v| v.unwrap_or(f64::NAN)).collect())
+}
+
+impl Trial {
+    /// Questions answered.
+    pub fn items(&self) -> usize {
+        self.tasks.iter().map(|t| t.items.len()).sum()
+    }
+
+    /// The value to report with its 95 % interval: the task's own if there is one task, else the weighted sum with a normal interval.
+    pub fn summary(&self, weights: &[f64]) -> (f64, [f64; 2]) {
+        match &self.tasks[..] {
+            [only] => (only.value, only.ci95),
+            tasks => {
+                let variance: f64 = tasks.iter().zip(weights).map(|(t, w)| (w * t.stderr).powi(2)).sum();
+                let half = 1.96 * variance.sqrt();
+                (self.fitness, [self.fitness - half, self.fitness + half])
+            }
+        }
+    }
+}
+
+/// Asks models questions. Two implementors: llama.cpp, and the landscapes that tests search.
+pub trait Scorer {
+    /// Scores a recipe.
+    ///
+    /// # Errors
+    /// [`EvolveError`]; [`ScoreError::Cancelled`] inside it ends the search in good order.
+    fn recipe(&mut self, recipe: &Recipe, questions: Questions) -> Result<Trial, EvolveError>;
+
+    /// Scores one of the recipes' models as it is, on the test questions.
+    ///
+    /// # Errors
+    /// As [`Scorer::recipe`].
+    fn parent(&mut self, model: usize) -> Result<Trial, EvolveError>;
+}
+
+/// One task's questions for the search and for the test.
+pub struct Exam {
+    /// Share in the fitness.
+    weight: f64,
+    search: Prepared,
+    test: Prepared,
+}
+
+/// Scores in llama.cpp, swapping recipes in place.
+pub struct LiveScorer<'a> {
+    siblings: &'a Siblings,
+    vocabulary: Arc<Vocabulary>,
+    exams: Vec<Exam>,
+    settings: Settings,
+    parallel: u32,
+    stop: &'a AtomicBool,
+    live: Option<Live>,
+}
+
+impl<'a> LiveScorer<'a> {
+    /// A scorer over `siblings` of recipes that take their vocabulary from parent `vocabulary`. Each goal is a weight, search questions
+    /// and test questions. Setting `stop` ends the score in flight with [`ScoreError::Cancelled`].
+    ///
+    /// # Errors
+    /// [`ScoreError`] for prompts that cannot be asked.
+    pub fn new(
+        siblings: &'a Siblings, vocabulary: &Path, goals: Vec<(f64, Arc<Task>, Arc<Task>)>, settings: Settings,
+        parallel: u32, stop: &'a AtomicBool,
+    ) -> Result<Self, EvolveError> {
+        let vocabulary = Arc::new(Vocabulary::load(vocabulary, None).map_err(ScoreError::from)?);
+        let exam = |(weight, search, test)| {
+            Ok(Exam { weight, search: Prepared::new(search, &vocabulary)?, test: Prepared::new(test, &vocabulary)? })
+        };
+        let exams = goals.into_iter().map(exam).collect::<Result<_, ScoreError>>()?;
+        Ok(Self { siblings, vocabulary, exams, settings, parallel, stop, live: None })
+    }
+
+    /// Makes `recipe` the running model; returns the seconds it took.
+    fn swap(&mut self, recipe: &Recipe) -> Result<f64, EvolveError> {
+        let plan = self.siblings.plan(recipe)?;
+        let parents = self.siblings.parents();
+        let seconds = match &mut self.live {
+            Some(live) => live.swap(&plan, parents).map_err(ScoreError::from)?.fill.elapsed.as_secs_f64(),
+            None => {
+                let (live, fill) = Live::of_plan(&plan, parents, Arc::clone(&self.vocabulary), self.settings, self.size())
+                    .map_err(ScoreError::from)?;
+                self.live = Some(live);
+                fill.elapsed.as_secs_f64()
+            }
+        };
+        Ok(seconds)
+    }
+
+    fn size(&self) -> crate::model::ContextSize {
+        largest_size(self.exams.iter().flat_map(|e| [&e.search, &e.test]).map(|p| p.context_size(self.parallel)))
+    }
+}
+
+/// Asks all tasks of a running model.
+fn examine(
+    live: &mut Live, exams: &[(f64, &Prepared)], window: Option<Window>, stop: &AtomicBool,
+) -> Result<(f64, Vec<TaskScore>, f64), ScoreError> {
+    let (mut fitness, mut tasks, mut seconds) = (0.0, Vec::new(), 0.0);
+    for (weight, prepared) in exams {
+        let total = prepared.task().questions.len();
+        let chosen = window.unwrap_or(Window { first: 0, length: total }).indices(total);
+        let mut go_on = |_, _| !stop.load(Ordering::Relaxed);
+        let score = prepared.score(live, &chosen, &mut Progress::new(&mut go_on))?;
+        fitness += weight * score.fitness();
+        seconds += score.elapsed.as_secs_f64();
+        let Score { metric, estimate, items, .. } = score;
+        tasks.push(TaskScore {
+            task: prepared.task().name.clone(),
+            metric: metric.to_owned(),
+            value: estimate.value,
+            stderr: estimate.stderr,
+            ci95: estimate.ci95,
+            items,
+        });
+    }
+    Ok((fitness, tasks, seconds))
+}
+
+impl Scorer for LiveScorer<'_> {
+    fn recipe(&mut self, recipe: &Recipe, questions: Questions) -> Result<Trial, EvolveError> {
+        let swap_seconds = self.swap(recipe)?;
+        let (window, exams): (_, Vec<(f64, &Prepared)>) = match questions {
+            Questions::Search(window) => (window, self.exams.iter().map(|e| (e.weight, &e.search)).collect()),
+            Questions::Test => (None, self.exams.iter().map(|e| (e.weight, &e.test)).collect()),
+        };
+        let live = self.live.as_mut().expect("the swap has started it");
+        let (fitness, tasks, score_seconds) = examine(live, &exams, window, self.stop)?;
+        Ok(Trial { fitness, tasks, swap_seconds, score_seconds })
+    }
+
+    /// With the parent's own vocabulary and chat template, which may differ from the merged model's.
+    fn parent(&mut self, model: usize) -> Result<Trial, EvolveError> {
+        let failed = |e: ModelError| ScoreError::from(e);
+        let path = self.siblings.parents()[model].path();
+        let vocabulary = Arc::new(Vocabulary::load(path, None).map_err(failed)?);
+        let own = |e: &Exam| Ok((e.weight, Prepared::new(e.test.shared_task(), &vocabulary)?));
+        let exams = self.exams.iter().map(own).collect::<Result<Vec<_>, ScoreError>>()?;
+        let size = largest_size(exams.iter().map(|(_, p)| p.context_size(self.parallel)));
+        let mut live = Live::of_file(path, Arc::clone(&vocabulary), self.settings, size).map_err(failed)?;
+        let exams: Vec<(f64, &Prepared)> = exams.iter().map(|(w, p)| (*w, p)).collect();
+        let (fitness, tasks, score_seconds) = examine(&mut live, &exams, None, self.stop)?;
+        Ok(Trial { fitness, tasks, swap_seconds: 0.0, score_seconds })
+    }
+}
