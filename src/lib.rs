@@ -6,6 +6,8 @@
 //! [`ggml`] holds ggml's block codecs, which the plan measures with and the image merges with.
 
 pub mod cli;
+pub mod disk;
+pub mod evolve;
 pub mod ggml;
 pub mod gguf;
 pub mod image;
@@ -15,3 +17,4 @@ pub mod open;
 pub mod recipe;
 pub mod score;
 pub mod tasks;
+pub mod yaml;

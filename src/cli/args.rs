@@ -49,6 +49,8 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Score models on tasks.
     Score(ScoreArgs),
+    /// Search for a recipe that is better than its parents.
+    Evolve(EvolveArgs),
     /// Write the merged model as a GGUF file for other programs.
     Export(ExportArgs),
 }
@@ -96,6 +98,27 @@ pub(super) struct ScoreArgs {
     /// Ask only the first N questions of each task.
     #[arg(long, value_name = "N", value_parser = positive)]
     pub limit: Option<usize>,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+}
+
+/// `ggraft evolve`.
+#[derive(Debug, Args)]
+pub(super) struct EvolveArgs {
+    /// What to search: mergekit-evolve's `genome` and `tasks`, and how: `search`.
+    pub config: PathBuf,
+    /// Folder for the journal, `best.yaml` and `report.html`; nothing else is written.
+    #[arg(long, value_name = "DIR", default_value = "ggraft-out")]
+    pub out: PathBuf,
+    /// Go on with the search whose journal is in the folder.
+    #[arg(long)]
+    pub resume: bool,
+    /// Score N candidates in all, in place of the file's `budget`.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub max_evals: Option<usize>,
+    /// In place of the file's `seed`.
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
     #[command(flatten)]
     pub compute: ComputeArgs,
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches};
 
 mod args;
+mod evolve;
 mod export;
 mod inspect;
 mod output;
@@ -25,6 +26,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => inspect::inspect(args, cli.json),
         Command::Run(args) => run::run(args, cli.json),
         Command::Score(args) => score::score(args, cli.json),
+        Command::Evolve(args) => evolve::evolve(args, cli.json),
         Command::Export(args) => export::export(args, cli.json),
     };
     match result {

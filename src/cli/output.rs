@@ -7,6 +7,7 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table, TableComponent};
 use serde_json::Value;
 
+use crate::evolve::EvolveError;
 use crate::gguf::GgufError;
 use crate::open::OpenError;
 use crate::plan::PlanError;
@@ -87,6 +88,7 @@ pub(super) fn is_bad_input(error: &anyhow::Error) -> bool {
             || cause.is::<PlanError>()
             || cause.is::<OpenError>()
             || cause.is::<TaskError>()
+            || cause.downcast_ref::<EvolveError>().is_some_and(EvolveError::is_bad_input)
             || cause.is::<BadInput>()
     })
 }

@@ -10,8 +10,8 @@ use serde_saphyr::Spanned;
 
 use super::EvolveError;
 use super::genome::{GenomeSpec, Start};
-use crate::recipe::yaml::{self, Place, hint};
 use crate::recipe::{MethodSpec, ModelRef, OutType};
+use crate::yaml::{self, Place, hint};
 
 /// The longest evolve file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -21,6 +21,8 @@ const DEFAULT_BUDGET: usize = 1000;
 const DEFAULT_SIGMA: f64 = 1.0 / 6.0;
 /// Candidates whose search score is checked on all search questions before one of them is called best.
 const DEFAULT_FINALISTS: usize = 5;
+/// mergekit-evolve's default metric, which its files often spell out.
+const MERGEKIT_METRIC: &str = "acc,none";
 /// Methods whose parameters a genome can carry, as in mergekit-evolve.
 const METHODS: [&str; 5] = ["linear", "task_arithmetic", "ties", "dare_ties", "slerp"];
 
@@ -111,7 +113,7 @@ struct TaskForm {
     name: Option<Spanned<String>>,
     task: Option<Spanned<String>>,
     weight: Option<Spanned<f64>>,
-    metric: Option<IgnoredAny>,
+    metric: Option<Spanned<String>>,
     search: Option<String>,
     test: Option<String>,
 }
@@ -292,6 +294,10 @@ impl Check<'_> {
         if !task.value.ends_with(".yaml") && !task.value.ends_with(".yml") {
             let message = format!("`{}` is no task file: ggraft scores tasks described in a `.yaml`, not benchmarks by name", task.value);
             return self.refuse(task, message);
+        }
+        if let Some(metric) = form.value.metric.as_ref().filter(|m| m.value != MERGEKIT_METRIC) {
+            let message = format!("`metric: {}` belongs into the task file here, which says how answers are judged", metric.value);
+            return self.refuse(metric, message);
         }
         let weight = form.value.weight.as_ref().map_or(1.0, |w| w.value);
         if !weight.is_finite() {

@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::cmaes::CmaError;
 use crate::plan::PlanError;
 use crate::recipe::RecipeError;
-use crate::recipe::yaml::Place;
+use crate::yaml::Place;
 use crate::score::ScoreError;
 
 /// Errors of this stage.
@@ -100,4 +100,11 @@ pub enum EvolveError {
     /// A candidate cannot be scored.
     #[error(transparent)]
     Score(#[from] ScoreError),
+}
+
+impl EvolveError {
+    /// Whether the fault lies in what the user gave, not in the work.
+    pub fn is_bad_input(&self) -> bool {
+        !matches!(self, Self::Write { .. } | Self::Score(_))
+    }
 }

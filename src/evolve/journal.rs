@@ -8,8 +8,11 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use super::{EvolveError, Trial};
+use super::{Config, EvolveError, Trial};
+use crate::gguf::Parent;
+use crate::tasks::Task;
 
 /// Its name in the out folder.
 const FILE_NAME: &str = "journal.jsonl";
@@ -63,6 +66,21 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// The identity of the search that `config` describes, with `seed` over `models` and `tasks`.
+    pub fn new<'a>(
+        config: &Config, seed: u64, models: &[Parent], tasks: impl IntoIterator<Item = &'a Task>,
+    ) -> Self {
+        let task = |task: &Task| (task.name.clone(), hex(&Sha256::digest(format!("{task:?}"))));
+        let model = |parent: &Parent| (parent.path().display().to_string(), hex(&parent.fingerprint()));
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            seed,
+            evolve: config.text.clone(),
+            tasks: tasks.into_iter().map(task).collect(),
+            models: models.iter().map(model).collect(),
+        }
+    }
+
     /// What differs from `other`, in words.
     fn difference(&self, other: &Self) -> Option<String> {
         let first = |ours: &[(String, String)], theirs: &[(String, String)]| {
@@ -76,6 +94,10 @@ impl Identity {
         }
         first(&self.models, &other.models).or_else(|| first(&self.tasks, &other.tasks))
     }
+}
+
+fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// An open journal.

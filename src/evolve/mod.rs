@@ -14,8 +14,6 @@ mod report;
 mod scorer;
 mod search;
 
-#[cfg(test)]
-mod tests;
 
 pub use config::{Config, Goal, Search};
 pub use error::EvolveError;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use memmap2::Mmap;
+use sha2::{Digest, Sha256};
 
 use super::error::{Fault, GgufError};
 use super::header::{Header, TensorInfo, block_of};
@@ -19,6 +20,9 @@ use super::value::Value;
 /// Architectures with blocks that may hold no tensor: removed ones (deci), a router's cache (granite-switch), or blocks
 /// under other names (wavtokenizer-dec).
 const MAY_HAVE_EMPTY_BLOCKS: [&str; 3] = ["deci", "granite-switch", "wavtokenizer-dec"];
+
+/// Bytes at either end of a tensor that its fingerprint covers.
+const SAMPLE_BYTES: usize = 4096;
 
 /// A model that can be merged: one GGUF file or a whole split set, mapped and proven.
 #[derive(Debug)]
@@ -133,6 +137,19 @@ impl Parent {
     /// The key `{arch}.{suffix}`.
     pub fn arch_key(&self, suffix: &str) -> String {
         format!("{}.{suffix}", self.architecture)
+    }
+
+    /// SHA-256 over every tensor's description and the first and last [`SAMPLE_BYTES`] of its data: tells models apart without reading
+    /// gigabytes.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        for TensorView { info, data } in (0..self.tensors.len()).map(|index| self.view(index)) {
+            hash.update(format!("{} {:?} {}", info.name, info.shape, info.ty));
+            let sample = SAMPLE_BYTES.min(data.len());
+            hash.update(&data[..sample]);
+            hash.update(&data[data.len() - sample..]);
+        }
+        hash.finalize().into()
     }
 
     /// Refuses files that have changed since they were mapped.

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use super::error::located;
 use super::methods::{BaseRule, Inputs, Kind, ParameterSpec};
-use super::yaml::{Place, hint};
+use crate::yaml::{Place, hint};
 use super::{Curve, MAX_MODELS, MAX_SLICES, Parameters, Recipe, RecipeError, Rule, Slice};
 
 impl Recipe {

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use super::Recipe;
-use super::yaml::{Place, YamlError};
+use crate::yaml::{Place, YamlError};
 
 /// The longest message; a hostile file may quote itself at length.
 const MAX_MESSAGE_CHARS: usize = 2000;

@@ -10,8 +10,8 @@ use serde_saphyr::Spanned;
 use super::error::located;
 use super::methods::{BaseRule, METHODS, MethodSpec};
 use super::schema::{self, Reference, Value};
-use super::yaml;
 use super::{Curve, MAX_MODELS, ModelRef, OutType, Parameters, Recipe, RecipeError, Rule, Setting, Slice, Source};
+use crate::yaml;
 
 /// The longest recipe file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;

@@ -15,7 +15,6 @@ mod schema;
 pub mod setting;
 #[cfg(test)]
 mod tests;
-pub mod yaml;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -25,7 +24,7 @@ pub use methods::{METHODS, MethodSpec};
 pub use names::TensorName;
 pub use resolve::{BlockSite, Resolved, ResolvedSource, Site, Values};
 pub use setting::{Curve, Rule, Setting};
-pub use yaml::Place;
+pub use crate::yaml::Place;
 
 /// Models one recipe may name.
 pub const MAX_MODELS: usize = 64;

@@ -3,7 +3,7 @@
 //! In: a scalar, a gradient, or a list of `{filter, value}`. Out: a number for a depth `t` and a tensor. A scalar is a
 //! gradient of one value, and a value without filters is one rule that matches everything, so there is one shape only.
 
-use super::yaml::Place;
+use crate::yaml::Place;
 
 /// What one parameter is set to: the first rule whose filter matches decides.
 #[derive(Clone, Debug)]

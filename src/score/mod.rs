@@ -93,6 +93,11 @@ impl Prepared {
         &self.task
     }
 
+    /// The task, to be prepared for another vocabulary.
+    pub fn shared_task(&self) -> Arc<Task> {
+        Arc::clone(&self.task)
+    }
+
     /// The context that the task needs, with up to `parallel` sequences side by side.
     pub fn context_size(&self, parallel: u32) -> ContextSize {
         let longest = self.prompts.iter().map(Vec::len).max().unwrap_or(0);

@@ -20,6 +20,14 @@ impl Task {
     /// A `limit` of zero, files that cannot be read, keys and values that mean nothing or are not supported yet, rows that are malformed,
     /// lack a column or render to something that cannot be asked or judged.
     pub fn load(path: &Path, limit: Option<usize>) -> Result<Self, TaskError> {
+        Self::load_on(path, None, limit)
+    }
+
+    /// The same on the questions of another data file, of the same columns.
+    ///
+    /// # Errors
+    /// As [`Task::load`].
+    pub fn load_on(path: &Path, data: Option<&Path>, limit: Option<usize>) -> Result<Self, TaskError> {
         if limit == Some(0) {
             return Err(TaskError::ZeroLimit);
         }
@@ -34,7 +42,8 @@ impl Task {
             templates.add("answer", &answer.value).map_err(|message| invalid(answer.referenced, message))?;
         }
 
-        let data = path.parent().unwrap_or(Path::new("")).join(&spec.data);
+        let own = || path.parent().unwrap_or(Path::new("")).join(&spec.data);
+        let data = data.map_or_else(own, Path::to_owned);
         let limit = limit.or(spec.limit);
         let mut rows = read_rows(&data, spec.columns.as_deref(), if spec.seed.is_some() { None } else { limit })?;
         if let Some(seed) = spec.seed {

@@ -6,11 +6,12 @@
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_saphyr::{Error as YamlError, Location, MessageFormatter, Spanned, UserMessageFormatter};
+use serde_saphyr::{Location, Spanned};
 
 use super::data::Format;
 use super::language::{Language, LanguageGate};
 use super::{Extract, Generate, Kind, Metric, TaskError};
+use crate::yaml;
 
 /// `max_tokens` where a task does not say, as in lm-evaluation-harness.
 const DEFAULT_MAX_TOKENS: usize = 256;
@@ -93,8 +94,13 @@ enum MetricName {
 }
 
 /// Reads the text of the task file `file`, which is only used to name it in errors.
-pub(super) fn parse(file: &Path, yaml: &str) -> Result<Spec, TaskError> {
-    let task: TaskFile = serde_saphyr::from_str(yaml).map_err(|e| yaml_error(file, &e))?;
+pub(super) fn parse(file: &Path, text: &str) -> Result<Spec, TaskError> {
+    let task: TaskFile = yaml::read_knowing(text, &HARNESS_NAMES).map_err(|e| TaskError::Invalid {
+        file: file.to_owned(),
+        line: e.place.line,
+        column: e.place.column,
+        message: e.message,
+    })?;
     let check = Check { file };
     if let Some(shots) = task.shots.as_ref().filter(|shots| shots.value > 0) {
         return check.unsupported(shots.referenced, "shots", shots.value, "write the examples into `prompt`");
@@ -263,47 +269,4 @@ fn name_of(metric: MetricName) -> &'static str {
         MetricName::AccuracyNorm => "accuracy_norm",
         MetricName::BitsPerByte => "bits_per_byte",
     }
-}
-
-fn yaml_error(file: &Path, error: &YamlError) -> TaskError {
-    let error = error.without_snippet();
-    let message = match error {
-        YamlError::SerdeUnknownField { field, expected, .. } => {
-            format!("unknown key `{field}`: {}", suggest(field, expected))
-        }
-        YamlError::SerdeUnknownVariant { variant, expected, .. } => {
-            format!("unknown value `{variant}`: {}", suggest(variant, expected))
-        }
-        YamlError::SerdeMissingField { field, .. } => format!("the key `{field}` is missing"),
-        other => UserMessageFormatter.format_message(other).into_owned(),
-    };
-    let (line, column) = error.location().map_or((0, 0), |at| (at.line(), at.column()));
-    TaskError::Invalid { file: file.to_owned(), line, column, message }
-}
-
-fn suggest(word: &str, known: &[&str]) -> String {
-    let harness = HARNESS_NAMES.iter().find(|(theirs, ours)| *theirs == word && known.contains(ours));
-    let nearest = || known.iter().map(|k| (edits(word, k), *k)).min().filter(|(edits, k)| *edits <= 1 + k.len() / 4);
-    match harness.map(|(_, ours)| *ours).or_else(|| nearest().map(|(_, k)| k)) {
-        Some(name) => format!("did you mean `{name}`?"),
-        None => format!("known are `{}`", known.join("`, `")),
-    }
-}
-
-/// Levenshtein's distance, over bytes; words longer than any key are not worth the time.
-fn edits(a: &str, b: &str) -> usize {
-    if a.len() > 64 {
-        return usize::MAX;
-    }
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }

@@ -1,7 +1,7 @@
 //! Reads one small YAML document into a serde type, and says at which line and column it is wrong.
 //!
 //! In: text that nobody has checked. Out: the value, or a [`YamlError`] with a [`Place`] and a suggestion for a misspelt
-//! key. Knows nothing of recipes; the other YAML files of the house are read through it too.
+//! key. Recipes, tasks and evolve files are all read through it.
 
 use std::fmt;
 
@@ -49,6 +49,14 @@ pub struct YamlError {
 /// # Errors
 /// Anything that is no YAML, does not fit `T`, repeats a key, or is nested or aliased beyond the limits of this file.
 pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
+    read_knowing(text, &[])
+}
+
+/// The same, with what other programs call our keys as `(theirs, ours)`, to suggest the right one.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_knowing<T: DeserializeOwned>(text: &str, foreign: &[(&str, &str)]) -> Result<T, YamlError> {
     let options = serde_saphyr::options! {
         with_snippet: false,
         budget: serde_saphyr::budget! { max_depth: MAX_DEPTH },
@@ -56,12 +64,20 @@ pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| YamlError {
         place: error.location().map(Place::from).unwrap_or_default(),
-        message: message(error.without_snippet()),
+        message: message(error.without_snippet(), foreign),
     })
 }
 
-fn message(error: &Error) -> String {
+fn message(error: &Error, foreign: &[(&str, &str)]) -> String {
     match error {
+        Error::SerdeUnknownField { field, expected, .. }
+            if let Some((_, ours)) = foreign.iter().find(|(theirs, ours)| theirs == field && expected.contains(ours)) =>
+        {
+            format!("unknown key `{field}`: did you mean `{ours}`?")
+        }
+        Error::SerdeUnknownVariant { variant, expected, .. } => {
+            format!("unknown value `{variant}`{}", hint(variant, expected.iter().copied()))
+        }
         Error::SerdeUnknownField { field, expected, .. } => {
             format!("unknown key `{field}`{}", hint(field, expected.iter().copied()))
         }

@@ -1,0 +1,162 @@
+//! `ggraft evolve`: an evolve file in; a journal, `best.yaml`, `report.html` and a table out.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::bail;
+use indicatif::ProgressBar;
+use serde_json::{Value, json};
+
+use super::args::EvolveArgs;
+use super::output::{duration, print_json, table};
+use super::progress::bar;
+use crate::evolve::{Config, Event, EvolveError, Genome, Identity, Journal, LiveScorer, Outcome, Trial, evolve as search, write_report};
+use crate::plan::Siblings;
+use crate::recipe::Recipe;
+use crate::score::stats::paired;
+use crate::tasks::Task;
+
+/// Set by the first Ctrl-C; the second ends the process.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+pub(super) fn evolve(args: &EvolveArgs, as_json: bool) -> anyhow::Result<()> {
+    let config = Config::load(&args.config)?;
+    let (budget, seed) = (args.max_evals.unwrap_or(config.search.budget), args.seed.unwrap_or(config.search.seed));
+    let mut goals = Vec::new();
+    for goal in &config.tasks {
+        let load = |data: Option<&Path>| Task::load_on(&goal.task, data, None).map(Arc::new);
+        goals.push((goal.weight, load(goal.search.as_deref())?, load(Some(&goal.test))?));
+    }
+    let siblings = Siblings::open(config.genome.models.iter().map(|m| m.path.as_path()))?;
+    let genome = Genome::new(config.genome.clone(), siblings.parents()[0].block_count())?;
+    // Compiled once before anything runs: what the models lack is found now, not after the first generation.
+    siblings.plan(&genome.decode(&genome.start(config.search.start))?)?;
+    let identity =
+        Identity::new(&config, seed, siblings.parents(), goals.iter().flat_map(|(_, search, test)| [&**search, &**test]));
+    let mut journal = Journal::open(&args.out, args.resume, identity)?;
+
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping after what was scored so far; press Ctrl-C again to stop at once");
+    })?;
+    let vocabulary = config.genome.tokenizer_source.or(config.genome.base).unwrap_or(0);
+    let vocabulary = siblings.parents()[vocabulary].path();
+    let mut scorer = LiveScorer::new(&siblings, vocabulary, goals, args.compute.settings(), args.compute.parallel, &STOP)?;
+    let bar = bar(budget, &format!("{} genes", genome.genes()));
+    let mut watch = |event: Event| show(&bar, &event);
+    let outcome = search(&config, &genome, budget, seed, &mut scorer, &mut journal, &mut watch)?;
+    bar.finish_and_clear();
+
+    let best_path = args.out.join("best.yaml");
+    let Some(best) = &outcome.best else { bail!("stopped before the first candidate was scored") };
+    let yaml = yaml(&best.recipe, &args.out)?;
+    let written = fs::write(&best_path, &yaml).map_err(|source| EvolveError::Write { path: best_path.clone(), source });
+    written?;
+    write_report(&args.out, &config, &journal, &outcome, &yaml)?;
+    let weights: Vec<f64> = config.tasks.iter().map(|t| t.weight).collect();
+    if as_json {
+        print_json(&to_json(&outcome, &weights, &best_path, journal.bytes_written()))?;
+    } else {
+        print_table(&outcome, &weights, &best_path);
+    }
+    if outcome.interrupted {
+        bail!("stopped before its end; go on with `ggraft evolve {} --out {} --resume`", args.config.display(), args.out.display());
+    }
+    Ok(())
+}
+
+fn show(bar: &ProgressBar, event: &Event) {
+    match event {
+        Event::Candidate { evaluations, fitness, best, replayed } => {
+            bar.set_position(*evaluations as u64);
+            if *replayed {
+                bar.reset_eta();
+            }
+            bar.set_message(format!("score {fitness:.3}, best {best:.3}"));
+            if bar.is_hidden() && !replayed {
+                eprintln!("candidate {evaluations}: score {fitness:.4}, best {best:.4}");
+            }
+        }
+        Event::Phase(what) => {
+            bar.set_message(format!("scoring: {what}"));
+            if bar.is_hidden() {
+                eprintln!("scoring: {what}");
+            }
+        }
+    }
+}
+
+/// The recipe with its models' paths relative to the folder it will lie in.
+fn yaml(recipe: &Recipe, folder: &Path) -> anyhow::Result<String> {
+    let folder = fs::canonicalize(folder)?;
+    let relative = |path: &Path| {
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        pathdiff::diff_paths(&path, &folder).unwrap_or(path).display().to_string()
+    };
+    Ok(recipe.to_yaml(relative)?)
+}
+
+/// Rows of the final table: everybody's score beside the best recipe's on the same questions.
+fn print_table(outcome: &Outcome, weights: &[f64], best_path: &PathBuf) {
+    let items = |trial: &Trial| trial.tasks.iter().flat_map(|t| t.items.iter().copied()).collect::<Vec<f64>>();
+    let best_items = outcome.tested.last().map(|t| items(&t.trial)).unwrap_or_default();
+    let last = outcome.tested.len().saturating_sub(1);
+    let rows = outcome.tested.iter().enumerate().map(|(i, t)| {
+        let (value, [low, high]) = t.trial.summary(weights);
+        let against = match paired(&best_items, &items(&t.trial)) {
+            Some(p) if i != last => format!("+{} −{}, p = {:.1e}", p.won, p.lost, p.p_value),
+            _ => String::new(),
+        };
+        vec![t.name.clone(), format!("{value:.3}"), format!("{low:.3} – {high:.3}"), against]
+    });
+    if !outcome.tested.is_empty() {
+        let header = ["on questions the search never saw", "score", "95 % interval", "best recipe against it"];
+        println!("{}", table(&header, rows));
+    }
+    let total = std::time::Duration::from_secs_f64(outcome.seconds);
+    let swaps = std::time::Duration::from_secs_f64(outcome.swap_seconds_total);
+    println!(
+        "{} candidates, {} questions answered in {}; {} of that went into merging ({:.1} %); {} written to disk while scoring",
+        outcome.evaluations,
+        outcome.items_scored,
+        duration(total),
+        duration(swaps),
+        100.0 * outcome.swap_seconds_total / outcome.seconds.max(1e-9),
+        outcome.disk_write_bytes.map_or("an unknown number of bytes".to_owned(), |b| format!("{b} bytes")),
+    );
+    println!("best recipe: {}; report: {}", best_path.display(), best_path.with_file_name("report.html").display());
+}
+
+fn to_json(outcome: &Outcome, weights: &[f64], best_path: &Path, journal_bytes: u64) -> Value {
+    let tested: Vec<Value> = outcome
+        .tested
+        .iter()
+        .map(|t| {
+            let (value, ci95) = t.trial.summary(weights);
+            json!({ "model": t.name, "test_score": value, "ci95": ci95 })
+        })
+        .collect();
+    let (best_test, others) = match tested.split_last() {
+        Some((best, others)) => (Some(best), others),
+        None => (None, &tested[..]),
+    };
+    let (uniform, parents) = match others.split_last() {
+        Some((uniform, parents)) => (Some(uniform), parents),
+        None => (None, others),
+    };
+    let best = outcome.best.as_ref().map(|b| {
+        json!({
+            "recipe": best_path, "search_score": b.search.summary(weights).0,
+            "test_score": best_test.map(|t| &t["test_score"]), "ci95": best_test.map(|t| &t["ci95"]),
+        })
+    });
+    json!({
+        "best": best, "parents": parents, "uniform_merge": uniform, "evaluations": outcome.evaluations,
+        "items_scored": outcome.items_scored, "seconds": outcome.seconds, "swap_seconds_total": outcome.swap_seconds_total,
+        "disk_write_bytes": outcome.disk_write_bytes, "journal_bytes": journal_bytes, "interrupted": outcome.interrupted,
+    })
+}
