@@ -5,6 +5,7 @@
 //! [`gguf`] → [`recipe`] → [`plan`] → kernels → [`image`] → [`model`] → [`tasks`], [`score`] → [`evolve`]; [`cli`] is a thin end.
 //! [`ggml`] holds ggml's block codecs, which the plan measures with and the image merges with.
 
+pub mod bench;
 pub mod cli;
 pub mod disk;
 pub mod evolve;

@@ -51,6 +51,8 @@ pub(super) enum Command {
     Score(ScoreArgs),
     /// Search for a recipe that is better than its parents.
     Evolve(EvolveArgs),
+    /// Measure how fast a recipe is merged, beside memcpy of as many bytes.
+    Bench(BenchArgs),
     /// Write the merged model as a GGUF file for other programs.
     Export(ExportArgs),
 }
@@ -119,6 +121,18 @@ pub(super) struct EvolveArgs {
     /// In place of the file's `seed`.
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+}
+
+/// `ggraft bench`.
+#[derive(Debug, Args)]
+pub(super) struct BenchArgs {
+    /// A recipe `.yaml`, or a `.gguf` file to see how fast that runs without a merge.
+    pub model: PathBuf,
+    /// Merge and copy N times; the median counts.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = positive)]
+    pub repeat: usize,
     #[command(flatten)]
     pub compute: ComputeArgs,
 }

@@ -115,7 +115,7 @@ fn print_table(outcome: &Outcome, weights: &[f64], best_path: &PathBuf) {
     });
     if !outcome.tested.is_empty() {
         let header = ["on questions the search never saw", "score", "95 % interval", "best recipe against it"];
-        println!("{}", table(&header, rows));
+        println!("{}", table(1, &header, rows));
     }
     let total = std::time::Duration::from_secs_f64(outcome.seconds);
     let swaps = std::time::Duration::from_secs_f64(outcome.swap_seconds_total);

@@ -48,7 +48,7 @@ pub(super) fn inspect(args: &InspectArgs, as_json: bool) -> anyhow::Result<()> {
         }
     }
     let row = |i: &&TensorInfo| vec![i.name.clone(), format!("{:?}", i.shape), i.ty.to_string(), bytes(i.bytes)];
-    println!("{}", table(&["tensor", "shape", "type", "size"], infos.iter().map(row)));
+    println!("{}", table(1, &["tensor", "shape", "type", "size"], infos.iter().map(row)));
     Ok(())
 }
 

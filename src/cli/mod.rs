@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches};
 
 mod args;
+mod bench;
 mod evolve;
 mod export;
 mod inspect;
@@ -27,6 +28,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args, cli.json),
         Command::Score(args) => score::score(args, cli.json),
         Command::Evolve(args) => evolve::evolve(args, cli.json),
+        Command::Bench(args) => bench::bench(args, cli.json),
         Command::Export(args) => export::export(args, cli.json),
     };
     match result {

@@ -31,8 +31,8 @@ const ROW_LINES: [TableComponent; 4] = [
     TableComponent::RightBorderIntersections,
 ];
 
-/// A table whose first column is text and whose others are numbers.
-pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Table {
+/// A table whose first `text` columns are text and whose others are numbers.
+pub(super) fn table(text: usize, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Table {
     let mut table = Table::new();
     table.load_preset(UTF8_HORIZONTAL_ONLY).set_header(header);
     for component in ROW_LINES {
@@ -41,7 +41,7 @@ pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
     for row in rows {
         table.add_row(row);
     }
-    for column in table.column_iter_mut().skip(1) {
+    for column in table.column_iter_mut().skip(text) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table

@@ -49,7 +49,7 @@ pub(super) fn score(args: &ScoreArgs, as_json: bool) -> anyhow::Result<()> {
         vec![model, task, s.metric.to_owned(), value(s.metric, e.value), stderr, interval(s.metric, e.ci95), e.n.to_string(), duration(s.elapsed)]
     };
     let header = ["model", "task", "metric", "value", "± stderr", "95 % interval", "n", "time"];
-    println!("{}", table(&header, results.into_iter().map(row)));
+    println!("{}", table(3, &header, results.into_iter().map(row)));
     Ok(())
 }
 

@@ -1,0 +1,141 @@
+//! A model in, how fast this machine merges and runs it out: every figure of one run, memcpy of the same bytes beside them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
+
+use crate::disk;
+use crate::image::Fill;
+use crate::model::{ContextSize, LlamaBatch, LlamaToken, Settings};
+use crate::open::{Kind, Model};
+use crate::score::{Progress, Request, ScoreError, generate};
+
+/// Tokens of the long prompt and of the continuation behind the two speeds.
+const PROMPT_TOKENS: usize = 512;
+/// See [`PROMPT_TOKENS`].
+const GENERATED_TOKENS: usize = 64;
+/// A small candidate evaluation to compare a swap with: short questions, decoded side by side.
+const QUESTIONS: u32 = 32;
+/// Tokens of each short question, and of each answer.
+const SHORT_TOKENS: usize = 32;
+/// Most bytes of one of memcpy's two buffers; more bytes are copied in several rounds.
+const MAX_COPY_BUFFER: usize = 1 << 30;
+/// Bytes that one thread copies at a time.
+const COPY_CHUNK: usize = 1 << 20;
+
+/// The figures. Times of repeated work are sorted.
+#[derive(Debug)]
+pub struct Figures {
+    /// One per repeat: merging the recipe into the live model. Empty for a plain file.
+    pub swaps: Vec<Duration>,
+    /// What a swap reads and writes.
+    pub fill: Fill,
+    /// One per repeat: copying as many bytes on as many threads. Empty for a plain file.
+    pub copies: Vec<Duration>,
+    /// Opening, merging and loading, until the first token could be decoded.
+    pub load: Duration,
+    /// Tokens per second of one long prompt.
+    pub prompt_speed: f64,
+    /// Tokens per second of one continuation.
+    pub generate_speed: f64,
+    /// Answering [`QUESTIONS`] short questions.
+    pub questions: Duration,
+    /// Bytes written to disk meanwhile, as the kernel counts them.
+    pub disk_write_bytes: Option<u64>,
+}
+
+impl Figures {
+    /// Minimum, median and maximum of sorted times, in seconds.
+    pub fn spread(sorted: &[Duration]) -> Option<[f64; 3]> {
+        let at = |i: usize| sorted.get(i).map(Duration::as_secs_f64);
+        Some([at(0)?, at(sorted.len() / 2)?, at(sorted.len().checked_sub(1)?)?])
+    }
+
+    /// Bytes read and written by a merge or copy that took `sorted`'s median, per second, in 10^9.
+    pub fn gb_per_second(&self, sorted: &[Duration]) -> Option<f64> {
+        let [_, median, _] = Self::spread(sorted)?;
+        Some((self.fill.bytes_read + self.fill.bytes_written) as f64 / median.max(1e-12) / 1e9)
+    }
+}
+
+/// Measures `model`; everything that repeats is run `repeat` times.
+///
+/// # Errors
+/// [`ScoreError`] with llama.cpp's reason.
+pub fn measure(model: &Model, settings: Settings, repeat: usize) -> Result<Figures, ScoreError> {
+    let disk_before = disk::written_bytes();
+    let start = Instant::now();
+    let vocabulary = model.vocabulary()?;
+    let size = ContextSize { sequences: 1, tokens: (PROMPT_TOKENS + GENERATED_TOKENS) as u32 };
+    let (mut live, mut fill) = model.start(Arc::clone(&vocabulary), settings, size)?;
+    let load = start.elapsed();
+
+    let mut swaps = Vec::new();
+    let mut copies = Vec::new();
+    if let Kind::Recipe(v) = &model.kind {
+        for _ in 0..repeat {
+            fill = live.swap(&v.plan, v.siblings.parents())?.fill;
+            swaps.push(fill.elapsed);
+        }
+        copies = copy_times((fill.bytes_read + fill.bytes_written) / 2, repeat);
+        swaps.sort();
+    }
+
+    // Any tokens cost the same; these are spread over the vocabulary.
+    let token = |i: usize| LlamaToken((i * 7919 % vocabulary.len().max(1)) as i32);
+    let start = Instant::now();
+    let mut batch = LlamaBatch::new(live.batch_size(), 1);
+    let prompt: Vec<usize> = (0..PROMPT_TOKENS).collect();
+    for chunk in prompt.chunks(live.batch_size()) {
+        batch.clear();
+        for i in chunk {
+            batch.add(token(*i), *i as i32, &[0], i + 1 == PROMPT_TOKENS).expect("chunks fit the batch");
+        }
+        live.decode(&mut batch)?;
+    }
+    let prompt_speed = PROMPT_TOKENS as f64 / start.elapsed().as_secs_f64();
+    let start = Instant::now();
+    for i in PROMPT_TOKENS..PROMPT_TOKENS + GENERATED_TOKENS {
+        batch.clear();
+        batch.add(token(i), i as i32, &[0], true).expect("one token fits");
+        live.decode(&mut batch)?;
+    }
+    let generate_speed = GENERATED_TOKENS as f64 / start.elapsed().as_secs_f64();
+
+    live.resize(ContextSize { sequences: QUESTIONS, tokens: 2 * SHORT_TOKENS as u32 })?;
+    let request = |q: usize| Request {
+        tokens: (q * SHORT_TOKENS..(q + 1) * SHORT_TOKENS).map(token).collect(),
+        max_tokens: SHORT_TOKENS,
+    };
+    let requests: Vec<Request> = (0..QUESTIONS as usize).map(request).collect();
+    let start = Instant::now();
+    generate(&mut live, &requests, &|_| None, &mut Progress::new(&mut |_, _| true))?;
+    let questions = start.elapsed();
+    let disk_write_bytes = disk_before.and_then(|before| Some(disk::written_bytes()?.saturating_sub(before)));
+    Ok(Figures { swaps, fill, copies, load, prompt_speed, generate_speed, questions, disk_write_bytes })
+}
+
+/// Times of copying `bytes` from one buffer to another on the threads that merges run on, sorted.
+fn copy_times(bytes: u64, repeat: usize) -> Vec<Duration> {
+    let buffer = usize::try_from(bytes).unwrap_or(usize::MAX).clamp(1, MAX_COPY_BUFFER);
+    // Written once, so that no page is first touched while the clock runs.
+    let from = vec![1u8; buffer];
+    let mut to = vec![2u8; buffer];
+    let mut times: Vec<Duration> = (0..repeat)
+        .map(|_| {
+            let start = Instant::now();
+            let mut left = usize::try_from(bytes).unwrap_or(usize::MAX);
+            while left > 0 {
+                let now = left.min(buffer);
+                let chunks = to[..now].par_chunks_mut(COPY_CHUNK).zip(from[..now].par_chunks(COPY_CHUNK));
+                chunks.for_each(|(to, from)| to.copy_from_slice(from));
+                std::hint::black_box(&mut to);
+                left -= now;
+            }
+            start.elapsed()
+        })
+        .collect();
+    times.sort();
+    times
+}

@@ -1,0 +1,46 @@
+//! `ggraft bench`: merge throughput beside memcpy, and what llama.cpp makes of the result.
+
+use serde_json::json;
+
+use super::args::BenchArgs;
+use super::output::{bytes, print_json, table};
+use crate::bench::{Figures, measure};
+use crate::open::Model;
+
+pub(super) fn bench(args: &BenchArgs, as_json: bool) -> anyhow::Result<()> {
+    let model = Model::open(&args.model)?;
+    let figures = measure(&model, args.compute.settings(), args.repeat)?;
+    let swap = Figures::spread(&figures.swaps);
+    let (merge_speed, copy_speed) = (figures.gb_per_second(&figures.swaps), figures.gb_per_second(&figures.copies));
+    let ratio = merge_speed.zip(copy_speed).map(|(merge, copy)| merge / copy);
+    if as_json {
+        return print_json(&json!({
+            "swap_seconds": swap.map(|[min, median, max]| json!({ "min": min, "median": median, "max": max })),
+            "bytes_read": figures.fill.bytes_read, "bytes_written": figures.fill.bytes_written,
+            "gb_per_second": merge_speed, "memcpy_gb_per_second": copy_speed, "ratio_to_memcpy": ratio,
+            "load_seconds": figures.load.as_secs_f64(), "prompt_tokens_per_second": figures.prompt_speed,
+            "generated_tokens_per_second": figures.generate_speed,
+            "score_32_questions_seconds": figures.questions.as_secs_f64(),
+            "disk_write_bytes": figures.disk_write_bytes,
+        }));
+    }
+    let mut rows = Vec::new();
+    let mut row = |what: &str, value: String| rows.push(vec![what.to_owned(), value]);
+    let ms = |seconds: f64| format!("{:.1} ms", seconds * 1e3);
+    if let (Some([min, median, max]), Some(merge), Some(copy), Some(ratio)) = (swap, merge_speed, copy_speed, ratio) {
+        row("swap, median", ms(median));
+        row("swap, fastest and slowest", format!("{} – {}", ms(min), ms(max)));
+        row("bytes read, written", format!("{}, {}", bytes(figures.fill.bytes_read), bytes(figures.fill.bytes_written)));
+        row("merge", format!("{merge:.2} GB/s"));
+        row("memcpy of as many bytes", format!("{copy:.2} GB/s"));
+        row("merge / memcpy", format!("{ratio:.3}"));
+        row("swap / scoring 32 short questions", format!("{:.1} %", 100.0 * median / figures.questions.as_secs_f64()));
+    }
+    row("scoring 32 short questions", format!("{:.2} s", figures.questions.as_secs_f64()));
+    row("open, merge and load", ms(figures.load.as_secs_f64()));
+    row("prompt, 512 tokens", format!("{:.0} tokens/s", figures.prompt_speed));
+    row("generation, 64 tokens", format!("{:.0} tokens/s", figures.generate_speed));
+    row("written to disk", figures.disk_write_bytes.map_or("unknown".into(), |b| format!("{b} bytes")));
+    println!("{}", table(1, &["what", "figure"], rows));
+    Ok(())
+}
