@@ -20,6 +20,8 @@ pub struct Codecs {
     pub can_encode: fn(ty: GgmlType) -> bool,
 }
 
+/// 1.5 * 2^23: the sum of this and a small whole number has that number in its low bits.
+const INTEGER_BITS: f32 = 12_582_912.0;
 const QK8_0: usize = 32;
 const Q8_0_BYTES: usize = 2 + QK8_0;
 
@@ -102,12 +104,13 @@ impl Codecs {
 
 /// `quantize_row_q8_0_ref` of ggml-quants.c for one block: d = absmax / 127, q = round half away from zero (v / d).
 fn encode_q8_0(values: &[f32; QK8_0], out: &mut [u8; Q8_0_BYTES]) {
-    let absmax = values.iter().fold(0f32, |m, v| m.max(v.abs()));
-    let d = absmax / 127.0;
+    // Magnitudes order like their bits, and integer maxima vectorize where those of floats, for the sake of NaN, do not.
+    let absmax = values.iter().fold(0, |m, v| v.abs().to_bits().max(m));
+    let d = f32::from_bits(absmax) / 127.0;
     let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
     out[..2].copy_from_slice(&f16::from_f32(d).to_le_bytes());
     for (v, q) in values.iter().zip(&mut out[2..]) {
-        // The cast saturates and sends NaN to 0; in range it is the `roundf` of C.
-        *q = ((v * inverse).round() as i8).cast_unsigned();
+        // A whole number up to 127 either way: this sum's low byte is its two's complement. A cast would be checked lane by lane.
+        *q = ((v * inverse).round() + INTEGER_BITS).to_bits() as u8;
     }
 }
