@@ -76,7 +76,9 @@ mod tests {
 
     /// Values over several magnitudes, deterministic, a multiple of every block size.
     fn sample() -> Vec<f32> {
-        (0..1024u32).map(|i| ((i.wrapping_mul(2_654_435_761) >> 8) as f32 / 8_388_608.0 - 1.0) * (1 + i / 100) as f32).collect()
+        (0..1024u32)
+            .map(|i| ((i.wrapping_mul(2_654_435_761) >> 8) as f32 / 8_388_608.0 - 1.0) * (1 + i / 100) as f32)
+            .collect()
     }
 
     #[test]

@@ -59,7 +59,9 @@ pub enum OpenError {
 
 /// Whether `path` is to be read as a recipe: by its ending.
 pub fn is_recipe(path: &Path) -> bool {
-    path.extension().and_then(OsStr::to_str).is_some_and(|e| e.eq_ignore_ascii_case("yaml") || e.eq_ignore_ascii_case("yml"))
+    path.extension()
+        .and_then(OsStr::to_str)
+        .is_some_and(|e| e.eq_ignore_ascii_case("yaml") || e.eq_ignore_ascii_case("yml"))
 }
 
 impl Model {
@@ -99,7 +101,10 @@ impl Model {
     /// # Errors
     /// [`ModelError`] with llama.cpp's reason.
     pub fn start(
-        &self, vocabulary: Arc<Vocabulary>, settings: Settings, size: ContextSize,
+        &self,
+        vocabulary: Arc<Vocabulary>,
+        settings: Settings,
+        size: ContextSize,
     ) -> Result<(Live, Fill), ModelError> {
         match &self.kind {
             Kind::File(parent) => {

@@ -71,7 +71,8 @@ pub fn read_knowing<T: DeserializeOwned>(text: &str, foreign: &[(&str, &str)]) -
 fn message(error: &Error, foreign: &[(&str, &str)]) -> String {
     match error {
         Error::SerdeUnknownField { field, expected, .. }
-            if let Some((_, ours)) = foreign.iter().find(|(theirs, ours)| theirs == field && expected.contains(ours)) =>
+            if let Some((_, ours)) =
+                foreign.iter().find(|(theirs, ours)| theirs == field && expected.contains(ours)) =>
         {
             format!("unknown key `{field}`: did you mean `{ours}`?")
         }

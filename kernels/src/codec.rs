@@ -40,7 +40,7 @@ impl Codecs {
     ///
     /// # Panics
     /// If the two lengths disagree; callers slice both from one proven tensor.
-    pub(crate) fn to_f32(self, ty: GgmlType, bytes: &[u8], out: &mut [f32]) {
+    pub(crate) fn dequantize(self, ty: GgmlType, bytes: &[u8], out: &mut [f32]) {
         assert_eq!(Some(bytes.len()), ty.row_size(out.len()), "source tile of {ty}");
         match ty {
             GgmlType::F32 => {
@@ -74,7 +74,7 @@ impl Codecs {
     ///
     /// # Panics
     /// If the two lengths disagree; callers slice both from one proven tensor.
-    pub(crate) fn from_f32(self, ty: GgmlType, values: &[f32], out: &mut [u8]) {
+    pub(crate) fn quantize(self, ty: GgmlType, values: &[f32], out: &mut [u8]) {
         assert_eq!(Some(out.len()), ty.row_size(values.len()), "destination tile of {ty}");
         match ty {
             GgmlType::F32 => {

@@ -15,9 +15,7 @@ pub const TILE: usize = 2048;
 ///
 /// # Panics
 /// If a source or `out` is not as long as the range needs, or a type is one that `codecs` cannot handle; planners check both.
-pub fn run(
-    program: &Program, sources: &[Source], ty: GgmlType, range: Range<usize>, out: &mut [u8], codecs: &Codecs,
-) {
+pub fn run(program: &Program, sources: &[Source], ty: GgmlType, range: Range<usize>, out: &mut [u8], codecs: &Codecs) {
     if let Program::Copy { source } = program {
         return out.copy_from_slice(bytes_of(&sources[*source], range));
     }
@@ -52,7 +50,7 @@ pub fn run(
             }
         }
         let (now, later) = rest.split_at_mut(ty.row_size(tile.len()).expect("tiles are whole blocks"));
-        codecs.from_f32(ty, merged, now);
+        codecs.quantize(ty, merged, now);
         rest = later;
         start = tile.end;
     }
@@ -71,7 +69,7 @@ impl Default for Scratch {
 impl Scratch {
     fn decode(&mut self, source: &Source, tile: &Range<usize>, codecs: &Codecs) -> &[f32] {
         let values = &mut self.0[..tile.len()];
-        codecs.to_f32(source.ty, bytes_of(source, tile.clone()), values);
+        codecs.dequantize(source.ty, bytes_of(source, tile.clone()), values);
         values
     }
 }
@@ -85,7 +83,7 @@ fn bytes_of<'a>(source: &Source<'a>, range: Range<usize>) -> &'a [u8] {
 /// `source - base` over one tile, in f32, which is the precision that order statistics are defined in.
 pub(crate) fn difference(base: &Source, source: &Source, tile: &Range<usize>, codecs: &Codecs) -> Vec<f32> {
     let mut delta = vec![0f32; tile.len()];
-    codecs.to_f32(source.ty, bytes_of(source, tile.clone()), &mut delta);
+    codecs.dequantize(source.ty, bytes_of(source, tile.clone()), &mut delta);
     let mut scratch = Scratch::default();
     for (d, b) in delta.iter_mut().zip(scratch.decode(base, tile, codecs)) {
         *d -= b;
@@ -96,7 +94,7 @@ pub(crate) fn difference(base: &Source, source: &Source, tile: &Range<usize>, co
 /// Decodes one tile of one source.
 pub(crate) fn decoded(source: &Source, tile: &Range<usize>, codecs: &Codecs) -> Vec<f32> {
     let mut values = vec![0f32; tile.len()];
-    codecs.to_f32(source.ty, bytes_of(source, tile.clone()), &mut values);
+    codecs.dequantize(source.ty, bytes_of(source, tile.clone()), &mut values);
     values
 }
 

@@ -35,7 +35,8 @@ pub fn gram(sources: &[Source], elements: usize, offset: f32, codecs: &Codecs) -
                 for i in 0..n {
                     for j in i..n {
                         let pairs = values[i].iter().zip(&values[j]);
-                        sums[i * n + j] += pairs.map(|(a, b)| f64::from(a - offset) * f64::from(b - offset)).sum::<f64>();
+                        sums[i * n + j] +=
+                            pairs.map(|(a, b)| f64::from(a - offset) * f64::from(b - offset)).sum::<f64>();
                     }
                 }
             }
@@ -78,7 +79,11 @@ pub fn largest(base: &Source, source: &Source, elements: usize, k: usize, codecs
 
 /// Counts magnitudes by the bin that `bin_of` gives their bits.
 fn histogram(
-    base: &Source, source: &Source, elements: usize, codecs: &Codecs, bin_of: impl Fn(u32) -> Option<u32> + Sync,
+    base: &Source,
+    source: &Source,
+    elements: usize,
+    codecs: &Codecs,
+    bin_of: impl Fn(u32) -> Option<u32> + Sync,
 ) -> Vec<usize> {
     pieces(elements)
         .fold(
@@ -118,9 +123,7 @@ fn locate(counts: &[usize], k: usize) -> (u32, usize) {
 }
 
 /// The index after the `keep`-th element whose magnitude is exactly `threshold`.
-fn tie_end(
-    base: &Source, source: &Source, elements: usize, threshold: f32, keep: usize, codecs: &Codecs,
-) -> u64 {
+fn tie_end(base: &Source, source: &Source, elements: usize, threshold: f32, keep: usize, codecs: &Codecs) -> u64 {
     let tied = |tile: Range<usize>| {
         let first = tile.start;
         let delta = difference(base, source, &tile, codecs);

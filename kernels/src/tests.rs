@@ -195,9 +195,9 @@ fn q8_0_rounds_half_away_from_zero_and_survives_zeros() {
     let mut block = [0f32; 32];
     (block[0], block[1], block[2]) = (127.0, 2.5, -2.5);
     let mut out = [0; 34];
-    codecs().from_f32(GgmlType::Q8_0, &block, &mut out);
+    codecs().quantize(GgmlType::Q8_0, &block, &mut out);
     assert_eq!(f16::from_le_bytes([out[0], out[1]]).to_f32(), 1.0);
     assert_eq!((out[2], out[3], out[4].cast_signed()), (127, 3, -3));
-    codecs().from_f32(GgmlType::Q8_0, &[0.0; 32], &mut out);
+    codecs().quantize(GgmlType::Q8_0, &[0.0; 32], &mut out);
     assert_eq!(out, [0; 34]);
 }

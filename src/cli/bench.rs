@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::args::BenchArgs;
-use super::output::{bytes, print_json, table};
+use super::output::{bytes, print, print_json, table};
 use crate::bench::{Figures, measure};
 use crate::open::Model;
 
@@ -30,7 +30,10 @@ pub(super) fn bench(args: &BenchArgs, as_json: bool) -> anyhow::Result<()> {
     if let (Some([min, median, max]), Some(merge), Some(copy), Some(ratio)) = (swap, merge_speed, copy_speed, ratio) {
         row("swap, median", ms(median));
         row("swap, fastest and slowest", format!("{} – {}", ms(min), ms(max)));
-        row("bytes read, written", format!("{}, {}", bytes(figures.fill.bytes_read), bytes(figures.fill.bytes_written)));
+        row(
+            "bytes read, written",
+            format!("{}, {}", bytes(figures.fill.bytes_read), bytes(figures.fill.bytes_written)),
+        );
         row("merge", format!("{merge:.2} GB/s"));
         row("memcpy of as many bytes", format!("{copy:.2} GB/s"));
         row("merge / memcpy", format!("{ratio:.3}"));
@@ -41,6 +44,6 @@ pub(super) fn bench(args: &BenchArgs, as_json: bool) -> anyhow::Result<()> {
     row("prompt, 512 tokens", format!("{:.0} tokens/s", figures.prompt_speed));
     row("generation, 64 tokens", format!("{:.0} tokens/s", figures.generate_speed));
     row("written to disk", figures.disk_write_bytes.map_or("unknown".into(), |b| format!("{b} bytes")));
-    println!("{}", table(1, &["what", "figure"], rows));
+    print(format_args!("{}", table(1, &["what", "figure"], rows)))?;
     Ok(())
 }

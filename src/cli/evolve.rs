@@ -1,7 +1,7 @@
 //! `ggraft evolve`: an evolve file in; a journal, `best.yaml`, `report.html` and a table out.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,12 +10,13 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use super::args::EvolveArgs;
-use super::output::{duration, print_json, table};
+use super::output::{duration, print, print_json, table};
 use super::progress::bar;
-use crate::evolve::{Config, Event, EvolveError, Genome, Identity, Journal, LiveScorer, Outcome, Trial, evolve as search, write_report};
+use crate::evolve::{
+    Config, Event, EvolveError, Genome, Identity, Journal, LiveScorer, Outcome, evolve as search, write_report,
+};
 use crate::plan::Siblings;
 use crate::recipe::Recipe;
-use crate::score::stats::paired;
 use crate::tasks::Task;
 
 /// Set by the first Ctrl-C; the second ends the process.
@@ -33,8 +34,12 @@ pub(super) fn evolve(args: &EvolveArgs, as_json: bool) -> anyhow::Result<()> {
     let genome = Genome::new(config.genome.clone(), siblings.parents()[0].block_count())?;
     // Compiled once before anything runs: what the models lack is found now, not after the first generation.
     siblings.plan(&genome.decode(&genome.start(config.search.start))?)?;
-    let identity =
-        Identity::new(&config, seed, siblings.parents(), goals.iter().flat_map(|(_, search, test)| [&**search, &**test]));
+    let identity = Identity::new(
+        &config,
+        seed,
+        siblings.parents(),
+        goals.iter().flat_map(|(_, search, test)| [&**search, &**test]),
+    );
     let mut journal = Journal::open(&args.out, args.resume, identity)?;
 
     ctrlc::set_handler(|| {
@@ -45,7 +50,8 @@ pub(super) fn evolve(args: &EvolveArgs, as_json: bool) -> anyhow::Result<()> {
     })?;
     let vocabulary = config.genome.tokenizer_source.or(config.genome.base).unwrap_or(0);
     let vocabulary = siblings.parents()[vocabulary].path();
-    let mut scorer = LiveScorer::new(&siblings, vocabulary, goals, args.compute.settings(), args.compute.parallel, &STOP)?;
+    let mut scorer =
+        LiveScorer::new(&siblings, vocabulary, goals, args.compute.settings(), args.compute.parallel, &STOP)?;
     let bar = bar(budget, &format!("{} genes", genome.genes()));
     let mut watch = |event: Event| show(&bar, &event);
     let outcome = search(&config, &genome, budget, seed, &mut scorer, &mut journal, &mut watch)?;
@@ -61,10 +67,14 @@ pub(super) fn evolve(args: &EvolveArgs, as_json: bool) -> anyhow::Result<()> {
     if as_json {
         print_json(&to_json(&outcome, &weights, &best_path, journal.bytes_written()))?;
     } else {
-        print_table(&outcome, &weights, &best_path);
+        print_table(&outcome, &weights, &best_path)?;
     }
     if outcome.interrupted {
-        bail!("stopped before its end; go on with `ggraft evolve {} --out {} --resume`", args.config.display(), args.out.display());
+        bail!(
+            "stopped before its end; go on with `ggraft evolve {} --out {} --resume`",
+            args.config.display(),
+            args.out.display()
+        );
     }
     Ok(())
 }
@@ -101,13 +111,12 @@ fn yaml(recipe: &Recipe, folder: &Path) -> anyhow::Result<String> {
 }
 
 /// Rows of the final table: everybody's score beside the best recipe's on the same questions.
-fn print_table(outcome: &Outcome, weights: &[f64], best_path: &PathBuf) {
-    let items = |trial: &Trial| trial.tasks.iter().flat_map(|t| t.items.iter().copied()).collect::<Vec<f64>>();
-    let best_items = outcome.tested.last().map(|t| items(&t.trial)).unwrap_or_default();
+fn print_table(outcome: &Outcome, weights: &[f64], best_path: &Path) -> anyhow::Result<()> {
+    let best = outcome.tested.last();
     let last = outcome.tested.len().saturating_sub(1);
     let rows = outcome.tested.iter().enumerate().map(|(i, t)| {
         let (value, [low, high]) = t.trial.summary(weights);
-        let against = match paired(&best_items, &items(&t.trial)) {
+        let against = match best.and_then(|best| best.trial.compare(&t.trial)) {
             Some(p) if i != last => format!("+{} −{}, p = {:.1e}", p.won, p.lost, p.p_value),
             _ => String::new(),
         };
@@ -115,11 +124,11 @@ fn print_table(outcome: &Outcome, weights: &[f64], best_path: &PathBuf) {
     });
     if !outcome.tested.is_empty() {
         let header = ["on questions the search never saw", "score", "95 % interval", "best recipe against it"];
-        println!("{}", table(1, &header, rows));
+        print(format_args!("{}", table(1, &header, rows)))?;
     }
     let total = std::time::Duration::from_secs_f64(outcome.seconds);
     let swaps = std::time::Duration::from_secs_f64(outcome.swap_seconds_total);
-    println!(
+    print(format_args!(
         "{} candidates, {} questions answered in {}; {} of that went into merging ({:.1} %); {} written to disk while scoring",
         outcome.evaluations,
         outcome.items_scored,
@@ -127,8 +136,12 @@ fn print_table(outcome: &Outcome, weights: &[f64], best_path: &PathBuf) {
         duration(swaps),
         100.0 * outcome.swap_seconds_total / outcome.seconds.max(1e-9),
         outcome.disk_write_bytes.map_or("an unknown number of bytes".to_owned(), |b| format!("{b} bytes")),
-    );
-    println!("best recipe: {}; report: {}", best_path.display(), best_path.with_file_name("report.html").display());
+    ))?;
+    print(format_args!(
+        "best recipe: {}; report: {}",
+        best_path.display(),
+        best_path.with_file_name("report.html").display()
+    ))
 }
 
 fn to_json(outcome: &Outcome, weights: &[f64], best_path: &Path, journal_bytes: u64) -> Value {

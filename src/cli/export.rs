@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::args::{ExportArgs, OutTypeArg};
-use super::output::{BadInput, bytes, duration, print_json};
+use super::output::{BadInput, bytes, duration, print, print_json};
 use crate::image;
 use crate::open::is_recipe;
 use crate::plan::Siblings;
@@ -33,7 +33,7 @@ pub(super) fn export(args: &ExportArgs, as_json: bool) -> anyhow::Result<()> {
             "path": args.output, "size_bytes": size, "seconds": filled.elapsed.as_secs_f64(),
         }));
     }
-    println!("{}: {}, merged in {}", args.output.display(), bytes(size), duration(filled.elapsed));
+    print(format_args!("{}: {}, merged in {}", args.output.display(), bytes(size), duration(filled.elapsed)))?;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::args::InspectArgs;
-use super::output::{bytes, print_json, table};
+use super::output::{bytes, print, print_json, table};
 use crate::gguf::TensorInfo;
 use crate::open::{Kind, Model, Virtual};
 
@@ -15,7 +15,9 @@ pub(super) fn inspect(args: &InspectArgs, as_json: bool) -> anyhow::Result<()> {
     };
     let (architecture, block_count, size) = match &model.kind {
         Kind::File(p) => (p.architecture(), p.block_count() as usize, p.size_bytes()),
-        Kind::Recipe(v) => (v.architecture(), v.plan.block_count(), v.plan.bare_header.len() as u64 + v.plan.data_bytes),
+        Kind::Recipe(v) => {
+            (v.architecture(), v.plan.block_count(), v.plan.bare_header.len() as u64 + v.plan.data_bytes)
+        }
     };
     let parameters: u64 = infos.iter().map(|i| i.elements()).sum();
     if as_json {
@@ -35,20 +37,28 @@ pub(super) fn inspect(args: &InspectArgs, as_json: bool) -> anyhow::Result<()> {
         }
         return print_json(&out);
     }
-    println!("{}: {architecture}, {block_count} blocks, {parameters} parameters, {}", args.model.display(), bytes(size));
+    print(format_args!(
+        "{}: {architecture}, {block_count} blocks, {parameters} parameters, {}",
+        args.model.display(),
+        bytes(size)
+    ))?;
     if let Kind::Recipe(v) = &model.kind {
-        println!("merge: {} ({})", v.recipe.method.name, v.recipe.method.summary);
+        print(format_args!("merge: {} ({})", v.recipe.method.name, v.recipe.method.summary))?;
         for (path, size) in v.parents() {
-            println!("parent: {path} ({})", bytes(size));
+            print(format_args!("parent: {path} ({})", bytes(size)))?;
         }
         let read = bytes(v.plan.source_bytes(v.siblings.parents()));
-        println!("one swap reads {read} of parents and writes {}; {} unique blocks", bytes(v.plan.data_bytes), v.plan.unique_blocks());
+        print(format_args!(
+            "one swap reads {read} of parents and writes {}; {} unique blocks",
+            bytes(v.plan.data_bytes),
+            v.plan.unique_blocks()
+        ))?;
         for difference in v.siblings.remarks() {
-            println!("note: {difference}");
+            print(format_args!("note: {difference}"))?;
         }
     }
     let row = |i: &&TensorInfo| vec![i.name.clone(), format!("{:?}", i.shape), i.ty.to_string(), bytes(i.bytes)];
-    println!("{}", table(1, &["tensor", "shape", "type", "size"], infos.iter().map(row)));
+    print(format_args!("{}", table(1, &["tensor", "shape", "type", "size"], infos.iter().map(row))))?;
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! How results look: tables for people, one JSON object for programs, sizes and times in units that people read.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -17,10 +18,15 @@ use crate::tasks::TaskError;
 
 /// Writes the one JSON object of a command to stdout.
 pub(super) fn print_json(value: &Value) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, value)?;
-    writeln!(out)?;
-    Ok(())
+    print(format_args!("{value:#}"))
+}
+
+/// Writes a line to stdout. A reader that has gone away (`| head`) wants no more, which is no error.
+pub(super) fn print(text: impl Display) -> anyhow::Result<()> {
+    match writeln!(io::stdout().lock(), "{text}") {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e.into()),
+        _ => Ok(()),
+    }
 }
 
 /// What would draw lines between rows.
@@ -54,7 +60,11 @@ pub(super) fn value(metric: &str, value: f64) -> String {
 
 /// An interval in the units of [`value`].
 pub(super) fn interval(metric: &str, [low, high]: [f64; 2]) -> String {
-    if metric == PERPLEXITY { format!("{low:.4} – {high:.4}") } else { format!("{:.1} – {:.1}", 100.0 * low, 100.0 * high) }
+    if metric == PERPLEXITY {
+        format!("{low:.4} – {high:.4}")
+    } else {
+        format!("{:.1} – {:.1}", 100.0 * low, 100.0 * high)
+    }
 }
 
 /// `1234567` as `1.2 MB`.

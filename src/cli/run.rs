@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde_json::json;
 
 use super::args::RunArgs;
-use super::output::{duration, print_json};
+use super::output::{duration, print, print_json};
 use crate::model::{Completion, ContextSize, Sampling, complete};
 use crate::open::Model;
 
@@ -31,7 +31,7 @@ pub(super) fn run(args: &RunArgs, as_json: bool) -> anyhow::Result<()> {
             "swap_seconds": fill.elapsed.as_secs_f64(),
         }));
     }
-    println!();
+    print("")?;
     eprintln!(
         "merge {} | prompt {prompt_tokens} tokens, {prompt_speed:.0}/s | generated {generated_tokens} tokens, {speed:.0}/s",
         duration(fill.elapsed)

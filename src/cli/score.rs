@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::args::ScoreArgs;
-use super::output::{duration, interval, print_json, table, value};
+use super::output::{duration, interval, print, print_json, table, value};
 use super::progress::bar;
 use crate::model::ContextSize;
 use crate::open::Model;
@@ -19,7 +19,8 @@ pub(super) fn score(args: &ScoreArgs, as_json: bool) -> anyhow::Result<()> {
     let mut results = Vec::new();
     for model in &models {
         let vocabulary = model.vocabulary()?;
-        let prepared = tasks.iter().map(|t| Prepared::new(Arc::clone(t), &vocabulary)).collect::<Result<Vec<_>, _>>()?;
+        let prepared =
+            tasks.iter().map(|t| Prepared::new(Arc::clone(t), &vocabulary)).collect::<Result<Vec<_>, _>>()?;
         let size = |p: &Prepared| {
             let size = p.context_size(args.compute.parallel);
             ContextSize { tokens: args.compute.ctx_size.unwrap_or(size.tokens), ..size }
@@ -46,10 +47,19 @@ pub(super) fn score(args: &ScoreArgs, as_json: bool) -> anyhow::Result<()> {
     let row = |(model, task, s): (String, String, Score)| {
         let e = s.estimate;
         let stderr = if s.metric == PERPLEXITY { format!("{:.4}", e.stderr) } else { value(s.metric, e.stderr) };
-        vec![model, task, s.metric.to_owned(), value(s.metric, e.value), stderr, interval(s.metric, e.ci95), e.n.to_string(), duration(s.elapsed)]
+        vec![
+            model,
+            task,
+            s.metric.to_owned(),
+            value(s.metric, e.value),
+            stderr,
+            interval(s.metric, e.ci95),
+            e.n.to_string(),
+            duration(s.elapsed),
+        ]
     };
     let header = ["model", "task", "metric", "value", "± stderr", "95 % interval", "n", "time"];
-    println!("{}", table(3, &header, results.into_iter().map(row)));
+    print(format_args!("{}", table(3, &header, results.into_iter().map(row))))?;
     Ok(())
 }
 

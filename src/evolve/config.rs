@@ -223,7 +223,8 @@ impl Check<'_> {
         let name = &form.merge_method;
         let method = METHODS.iter().find(|m| **m == name.value).and_then(|m| MethodSpec::find(m));
         let Some(method) = method else {
-            return self.refuse(name, format!("no genome for `{}`{}", name.value, hint(&name.value, METHODS.into_iter())));
+            return self
+                .refuse(name, format!("no genome for `{}`{}", name.value, hint(&name.value, METHODS.into_iter())));
         };
         let mut models: Vec<ModelRef> =
             form.models.value.iter().map(|m| ModelRef { written: m.clone(), path: self.path(m) }).collect();
@@ -247,7 +248,8 @@ impl Check<'_> {
         }
         if name.value == "slerp" {
             if base.is_some_and(|b| b >= searched) {
-                return self.refuse(name, "a genome for slerp picks its base among `models`; name the base model there");
+                return self
+                    .refuse(name, "a genome for slerp picks its base among `models`; name the base model there");
             }
             if form.smooth || !form.filters.is_empty() {
                 return self.refuse(name, "a genome for slerp has no `smooth` and no `filters`");
@@ -292,11 +294,17 @@ impl Check<'_> {
             return self.refuse(&form, "a task needs `task: FILE.yaml`");
         };
         if !task.value.ends_with(".yaml") && !task.value.ends_with(".yml") {
-            let message = format!("`{}` is no task file: ggraft scores tasks described in a `.yaml`, not benchmarks by name", task.value);
+            let message = format!(
+                "`{}` is no task file: ggraft scores tasks described in a `.yaml`, not benchmarks by name",
+                task.value
+            );
             return self.refuse(task, message);
         }
         if let Some(metric) = form.value.metric.as_ref().filter(|m| m.value != MERGEKIT_METRIC) {
-            let message = format!("`metric: {}` belongs into the task file here, which says how answers are judged", metric.value);
+            let message = format!(
+                "`metric: {}` belongs into the task file here, which says how answers are judged",
+                metric.value
+            );
             return self.refuse(metric, message);
         }
         let weight = form.value.weight.as_ref().map_or(1.0, |w| w.value);
@@ -356,7 +364,9 @@ impl Check<'_> {
             StartForm::Named(name) => match name.as_str() {
                 "paper" => Ok(Start::PAPER),
                 "mergekit" => Ok(Start::Mergekit),
-                other => self.refuse(at, format!("`start: {other}` must be `paper`, `mergekit`, or values by parameter")),
+                other => {
+                    self.refuse(at, format!("`start: {other}` must be `paper`, `mergekit`, or values by parameter"))
+                }
             },
             StartForm::Values(Values { weight, density, t }) => {
                 let of = |v: &Option<f64>| v.unwrap_or(0.5);

@@ -8,8 +8,8 @@ use thiserror::Error;
 use super::cmaes::CmaError;
 use crate::plan::PlanError;
 use crate::recipe::RecipeError;
-use crate::yaml::Place;
 use crate::score::ScoreError;
+use crate::yaml::Place;
 
 /// Errors of this stage.
 #[derive(Debug, Error)]
@@ -41,7 +41,9 @@ pub enum EvolveError {
         message: String,
     },
     /// Groups of layers do not come out even.
-    #[error("`layer_granularity: {granularity}` does not divide the models' {layers} layers; use one of {divisors}, or 0")]
+    #[error(
+        "`layer_granularity: {granularity}` does not divide the models' {layers} layers; use one of {divisors}, or 0"
+    )]
     Granularity {
         /// As asked for.
         granularity: u32,

@@ -71,7 +71,8 @@ impl Genome {
     pub fn new(spec: GenomeSpec, layers: u32) -> Result<Self, EvolveError> {
         let granularity = if spec.layer_granularity == 0 { layers } else { spec.layer_granularity };
         if granularity == 0 || !layers.is_multiple_of(granularity) {
-            let divisors = (1..=layers).filter(|d| layers.is_multiple_of(*d)).map(|d| d.to_string()).collect::<Vec<_>>();
+            let divisors =
+                (1..=layers).filter(|d| layers.is_multiple_of(*d)).map(|d| d.to_string()).collect::<Vec<_>>();
             return Err(EvolveError::Granularity { granularity, layers, divisors: divisors.join(", ") });
         }
         let parameters: &[&str] = match spec.method.name {

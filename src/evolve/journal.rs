@@ -67,9 +67,7 @@ pub struct Identity {
 
 impl Identity {
     /// The identity of the search that `config` describes, with `seed` over `models` and `tasks`.
-    pub fn new<'a>(
-        config: &Config, seed: u64, models: &[Parent], tasks: impl IntoIterator<Item = &'a Task>,
-    ) -> Self {
+    pub fn new<'a>(config: &Config, seed: u64, models: &[Parent], tasks: impl IntoIterator<Item = &'a Task>) -> Self {
         let task = |task: &Task| (task.name.clone(), hex(&Sha256::digest(format!("{task:?}"))));
         let model = |parent: &Parent| (parent.path().display().to_string(), hex(&parent.fingerprint()));
         Self {

@@ -14,7 +14,6 @@ mod report;
 mod scorer;
 mod search;
 
-
 pub use config::{Config, Goal, Search};
 pub use error::EvolveError;
 pub use genome::{Genome, GenomeSpec, Start};

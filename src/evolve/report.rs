@@ -7,7 +7,6 @@ use plotters::prelude::*;
 
 use super::search::BEST;
 use super::{Config, Entry, EvolveError, Journal, Outcome, Tested};
-use crate::score::stats::paired;
 
 /// The report's name in the out folder.
 const FILE_NAME: &str = "report.html";
@@ -24,7 +23,11 @@ svg{max-width:100%;height:auto}";
 /// # Errors
 /// [`EvolveError::Write`].
 pub fn write_report(
-    folder: &Path, config: &Config, journal: &Journal, outcome: &Outcome, best_yaml: &str,
+    folder: &Path,
+    config: &Config,
+    journal: &Journal,
+    outcome: &Outcome,
+    best_yaml: &str,
 ) -> Result<(), EvolveError> {
     let weights: Vec<f64> = config.tasks.iter().map(|t| t.weight).collect();
     let mut html = String::new();
@@ -55,7 +58,9 @@ pub fn write_report(
     html.push_str("<h2>Search score by candidate</h2>");
     html.push_str(&plot(journal));
     if config.search.minibatch.is_some() {
-        html.push_str("<p>Every generation sees other questions, so scores of different generations differ by chance too.</p>");
+        html.push_str(
+            "<p>Every generation sees other questions, so scores of different generations differ by chance too.</p>",
+        );
     }
     let _ = write!(html, "<h2>Best recipe</h2><pre>{}</pre>", escape(best_yaml));
     let _ = write!(html, "<h2>Evolve file</h2><pre>{}</pre>", escape(&config.text));
@@ -70,7 +75,7 @@ fn table(tested: &[Tested], weights: &[f64]) -> String {
         let (value, [low, high]) = t.trial.summary(weights);
         let class = if t.name == BEST { " class=best" } else { "" };
         let _ = write!(html, "<tr{class}><td>{}<td>{value:.3}<td>{low:.3} – {high:.3}", escape(&t.name));
-        match best.filter(|b| b.name != t.name).and_then(|best| compare(best, t)) {
+        match best.filter(|b| b.name != t.name).and_then(|best| best.trial.compare(&t.trial)) {
             Some(p) => {
                 let _ = write!(html, "<td>{}<td>{}<td>{:.2e}</tr>", p.won, p.lost, p.p_value);
             }
@@ -79,12 +84,6 @@ fn table(tested: &[Tested], weights: &[f64]) -> String {
     }
     html.push_str("</table>");
     html
-}
-
-/// The first against the second on the questions of all tasks.
-pub(super) fn compare(first: &Tested, second: &Tested) -> Option<crate::score::stats::Paired> {
-    let items = |t: &Tested| t.trial.tasks.iter().flat_map(|s| s.items.iter().copied()).collect::<Vec<f64>>();
-    paired(&items(first), &items(second))
 }
 
 /// Every candidate's score as a point, the best so far as a line.

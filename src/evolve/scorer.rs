@@ -10,6 +10,7 @@ use super::EvolveError;
 use crate::model::{Live, ModelError, Settings, Vocabulary};
 use crate::plan::Siblings;
 use crate::recipe::Recipe;
+use crate::score::stats::{Paired, paired};
 use crate::score::{Prepared, Progress, Score, ScoreError, largest_size};
 use crate::tasks::Task;
 
@@ -92,6 +93,12 @@ impl Trial {
         self.tasks.iter().map(|t| t.items.len()).sum()
     }
 
+    /// This against `other` on the same questions of all tasks; `None` if they were not asked the same number.
+    pub fn compare(&self, other: &Self) -> Option<Paired> {
+        let items = |trial: &Self| trial.tasks.iter().flat_map(|t| t.items.iter().copied()).collect::<Vec<f64>>();
+        paired(&items(self), &items(other))
+    }
+
     /// The value to report with its 95 % interval: the task's own if there is one task, else the weighted sum with a normal interval.
     pub fn summary(&self, weights: &[f64]) -> (f64, [f64; 2]) {
         match &self.tasks[..] {
@@ -146,8 +153,12 @@ impl<'a> LiveScorer<'a> {
     /// # Errors
     /// [`ScoreError`] for prompts that cannot be asked.
     pub fn new(
-        siblings: &'a Siblings, vocabulary: &Path, goals: Vec<(f64, Arc<Task>, Arc<Task>)>, settings: Settings,
-        parallel: u32, stop: &'a AtomicBool,
+        siblings: &'a Siblings,
+        vocabulary: &Path,
+        goals: Vec<(f64, Arc<Task>, Arc<Task>)>,
+        settings: Settings,
+        parallel: u32,
+        stop: &'a AtomicBool,
     ) -> Result<Self, EvolveError> {
         let vocabulary = Arc::new(Vocabulary::load(vocabulary, None).map_err(ScoreError::from)?);
         let exam = |(weight, search, test)| {
@@ -164,8 +175,9 @@ impl<'a> LiveScorer<'a> {
         let seconds = match &mut self.live {
             Some(live) => live.swap(&plan, parents).map_err(ScoreError::from)?.fill.elapsed.as_secs_f64(),
             None => {
-                let (live, fill) = Live::of_plan(&plan, parents, Arc::clone(&self.vocabulary), self.settings, self.size())
-                    .map_err(ScoreError::from)?;
+                let (live, fill) =
+                    Live::of_plan(&plan, parents, Arc::clone(&self.vocabulary), self.settings, self.size())
+                        .map_err(ScoreError::from)?;
                 self.live = Some(live);
                 fill.elapsed.as_secs_f64()
             }
@@ -180,7 +192,10 @@ impl<'a> LiveScorer<'a> {
 
 /// Asks all tasks of a running model.
 fn examine(
-    live: &mut Live, exams: &[(f64, &Prepared)], window: Option<Window>, stop: &AtomicBool,
+    live: &mut Live,
+    exams: &[(f64, &Prepared)],
+    window: Option<Window>,
+    stop: &AtomicBool,
 ) -> Result<(f64, Vec<TaskScore>, f64), ScoreError> {
     let (mut fitness, mut tasks, mut seconds) = (0.0, Vec::new(), 0.0);
     for (weight, prepared) in exams {

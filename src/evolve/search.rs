@@ -79,7 +79,12 @@ pub(super) const BEST: &str = "best recipe";
 /// # Errors
 /// [`EvolveError`]. The journal then holds everything that was scored; a call with the same journal goes on from there.
 pub fn evolve(
-    config: &Config, genome: &Genome, budget: usize, seed: u64, scorer: &mut dyn Scorer, journal: &mut Journal,
+    config: &Config,
+    genome: &Genome,
+    budget: usize,
+    seed: u64,
+    scorer: &mut dyn Scorer,
+    journal: &mut Journal,
     watch: &mut dyn FnMut(Event),
 ) -> Result<Outcome, EvolveError> {
     let start = Instant::now();
@@ -142,7 +147,10 @@ struct Run<'a> {
 impl Run<'_> {
     /// Generations until the budget is spent, the optimiser gives up (which it says), or somebody asks to stop (true).
     fn generations(
-        &mut self, config: &Config, budget: usize, seed: u64,
+        &mut self,
+        config: &Config,
+        budget: usize,
+        seed: u64,
     ) -> Result<(CmaEs, Option<StopReason>, bool), EvolveError> {
         let search = &config.search;
         let options = CmaOptions { population: search.population, seed };
@@ -175,9 +183,16 @@ impl Run<'_> {
     }
 
     /// Scores candidate `evaluation`, or takes its score from the journal (true).
-    fn candidate(&mut self, evaluation: usize, genes: &[f64], questions: Questions) -> Result<(Trial, bool), EvolveError> {
+    fn candidate(
+        &mut self,
+        evaluation: usize,
+        genes: &[f64],
+        questions: Questions,
+    ) -> Result<(Trial, bool), EvolveError> {
         let known = self.journal.entries().iter().find_map(|entry| match entry {
-            Entry::Candidate { evaluation: e, genes, trial } if *e == evaluation => Some((genes.clone(), trial.clone())),
+            Entry::Candidate { evaluation: e, genes, trial } if *e == evaluation => {
+                Some((genes.clone(), trial.clone()))
+            }
             _ => None,
         });
         match known {
@@ -202,7 +217,8 @@ impl Run<'_> {
 
     /// Lets the scorer work, and counts what is written to disk meanwhile.
     fn measured(
-        &mut self, work: impl FnOnce(&mut dyn Scorer) -> Result<Trial, EvolveError>,
+        &mut self,
+        work: impl FnOnce(&mut dyn Scorer) -> Result<Trial, EvolveError>,
     ) -> Result<Trial, EvolveError> {
         let before = disk::written_bytes();
         let trial = work(self.scorer)?;
@@ -222,7 +238,10 @@ impl Run<'_> {
 
     /// Finalists on all search questions, then everybody on the test.
     fn final_phases(
-        &mut self, config: &Config, candidates: &[Candidate], mean: &[f64],
+        &mut self,
+        config: &Config,
+        candidates: &[Candidate],
+        mean: &[f64],
     ) -> Result<(Best, Vec<Tested>), EvolveError> {
         (self.watch)(Event::Phase("finalists"));
         // The mean first: of equals it is to be trusted more, since it was not chosen for a lucky score.
@@ -268,7 +287,9 @@ impl Run<'_> {
     }
 
     fn test(
-        &mut self, name: String, work: impl FnOnce(&mut dyn Scorer) -> Result<Trial, EvolveError>,
+        &mut self,
+        name: String,
+        work: impl FnOnce(&mut dyn Scorer) -> Result<Trial, EvolveError>,
     ) -> Result<Tested, EvolveError> {
         (self.watch)(Event::Phase(&name));
         let known = self.journal.entries().iter().find_map(|entry| match entry {

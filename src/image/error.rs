@@ -12,7 +12,9 @@ use crate::plan::PlanError;
 #[derive(Debug, Error)]
 pub enum ImageError {
     /// The system gave no shared memory for the virtual model.
-    #[error("no shared memory for a virtual model of {bytes} bytes: {source}; free some memory, or use smaller parents or `out_type`")]
+    #[error(
+        "no shared memory for a virtual model of {bytes} bytes: {source}; free some memory, or use smaller parents or `out_type`"
+    )]
     Memory {
         /// Size of the image.
         bytes: u64,

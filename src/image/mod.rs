@@ -23,7 +23,6 @@ mod tests;
 pub use error::ImageError;
 pub use export::export;
 
-
 /// A merged GGUF in shared memory, re-filled in place for the next recipe of the same shape.
 pub struct Image {
     file: File,

@@ -37,7 +37,11 @@ pub struct Completion {
 /// # Errors
 /// [`ModelError::TooLong`] if it cannot fit, [`ModelError::Decode`] if llama.cpp fails.
 pub fn complete(
-    live: &mut Live, prompt: &[LlamaToken], max_tokens: usize, sampling: Sampling, on_text: &mut dyn FnMut(&str) -> bool,
+    live: &mut Live,
+    prompt: &[LlamaToken],
+    max_tokens: usize,
+    sampling: Sampling,
+    on_text: &mut dyn FnMut(&str) -> bool,
 ) -> Result<Completion, ModelError> {
     let limit = live.size().tokens;
     if prompt.is_empty() || prompt.len() + max_tokens > limit as usize {

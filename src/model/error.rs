@@ -24,7 +24,9 @@ pub enum ModelError {
         path: PathBuf,
     },
     /// No context of the wanted size.
-    #[error("llama.cpp cannot make a context for {sequences} sequences of {tokens} tokens: {reason}; try a smaller `-np` or `-c`")]
+    #[error(
+        "llama.cpp cannot make a context for {sequences} sequences of {tokens} tokens: {reason}; try a smaller `-np` or `-c`"
+    )]
     Context {
         /// Sequences side by side.
         sequences: u32,
@@ -42,7 +44,9 @@ pub enum ModelError {
         reason: String,
     },
     /// A prompt does not fit.
-    #[error("a prompt of {prompt} tokens and {wanted} more does not fit the context of {limit}; raise `-c` or shorten it")]
+    #[error(
+        "a prompt of {prompt} tokens and {wanted} more does not fit the context of {limit}; raise `-c` or shorten it"
+    )]
     TooLong {
         /// Prompt tokens.
         prompt: usize,

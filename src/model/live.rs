@@ -44,7 +44,10 @@ impl Live {
     /// # Errors
     /// [`ModelError`] with llama.cpp's own reason.
     pub fn of_file(
-        path: &Path, vocabulary: Arc<Vocabulary>, settings: Settings, size: ContextSize,
+        path: &Path,
+        vocabulary: Arc<Vocabulary>,
+        settings: Settings,
+        size: ContextSize,
     ) -> Result<Self, ModelError> {
         let model = load(path, &path.display().to_string(), Purpose::Weights { gpu_layers: settings.gpu_layers })?;
         let context = new_context(&model, settings, size)?;
@@ -56,7 +59,11 @@ impl Live {
     /// # Errors
     /// [`ModelError`], also if a parent changed on disk since it was opened.
     pub fn of_plan(
-        plan: &Plan, parents: &[Parent], vocabulary: Arc<Vocabulary>, settings: Settings, size: ContextSize,
+        plan: &Plan,
+        parents: &[Parent],
+        vocabulary: Arc<Vocabulary>,
+        settings: Settings,
+        size: ContextSize,
     ) -> Result<(Self, Fill), ModelError> {
         let mut image = Image::in_memory(plan)?;
         let fill = image.fill(plan, parents)?;

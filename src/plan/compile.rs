@@ -9,7 +9,8 @@ use crate::gguf::{Parent, TensorInfo, block_of};
 use crate::recipe::{BlockSite, Recipe, Resolved, TensorName};
 
 /// Tables that follow from the architecture and are no weights: the same in all siblings, never blended.
-const TABLES: [&str; 4] = ["rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight", "attn_rot_embd"];
+const TABLES: [&str; 4] =
+    ["rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight", "attn_rot_embd"];
 
 /// The seed of random masks.
 const MASK_SEED: [u32; 2] = [0, 0];

@@ -28,7 +28,9 @@ pub enum PlanError {
         hint: String,
     },
     /// Sources of one tensor differ in shape.
-    #[error("tensor `{tensor}` is {first:?} in one model and {second:?} in `{parent}`; only equal shapes can be blended")]
+    #[error(
+        "tensor `{tensor}` is {first:?} in one model and {second:?} in `{parent}`; only equal shapes can be blended"
+    )]
     Shape {
         /// The output tensor.
         tensor: String,
@@ -72,7 +74,9 @@ pub enum PlanError {
         reason: &'static str,
     },
     /// A chat template by name: the merged file must hold the text.
-    #[error("`chat_template: {name}` is a name that ggraft has no template for; give the Jinja text, or `auto` to keep the parent's")]
+    #[error(
+        "`chat_template: {name}` is a name that ggraft has no template for; give the Jinja text, or `auto` to keep the parent's"
+    )]
     ChatTemplate {
         /// As written.
         name: String,

@@ -37,11 +37,13 @@ pub(super) fn metadata(template: &Parent, layers: &[(&Parent, u32)]) -> Result<M
     let in_order = layers.len() == count && layers.iter().zip(0..).all(|((_, layer), i)| *layer == i);
     let mut metadata = Metadata::default();
     for (key, value) in template.metadata().iter().filter(|(key, _)| !is_vocabulary(key)) {
-        let value = match value {
-            Value::Array(list) if !in_order && key.starts_with(arch) && list.len() == count => {
-                Value::Array(follow(key, list, layers))
-            }
-            other => other.clone(),
+        let listed = |parent| by_layer(parent, key).filter(|_| key.starts_with(arch));
+        let value = match listed(template).or_else(|| layers.iter().find_map(|(parent, _)| listed(parent))) {
+            Some(list) => follow(key, value, list, layers).ok_or_else(|| {
+                let reason = "has a list with an entry for each layer that cannot follow this order of layers";
+                PlanError::Schedule { architecture: arch.to_owned(), reason }
+            })?,
+            None => value.clone(),
         };
         metadata.insert(key, value);
     }
@@ -56,12 +58,30 @@ pub(super) fn metadata(template: &Parent, layers: &[(&Parent, u32)]) -> Result<M
     Ok(metadata)
 }
 
-/// A per-layer list in the new order, each entry from the parent that the layer comes from.
-fn follow(key: &str, list: &Array, layers: &[(&Parent, u32)]) -> Array {
-    let indices: Vec<usize> = layers.iter().map(|(_, layer)| *layer as usize).collect();
-    let own = |(parent, layer): &(&Parent, u32)| parent.metadata().get(key)?.as_array()?.get(*layer as usize);
-    // All parents agree on these lists but for their length, which `differences` has made sure of; the template's has the type.
-    list.gather(&indices).filter(|l| l.iter().zip(layers).all(|(v, at)| own(at).is_none_or(|o| o == v))).unwrap_or_else(|| list.clone())
+/// The list of `parent` under `key`, if it has an entry for each layer.
+fn by_layer<'a>(parent: &'a Parent, key: &str) -> Option<&'a Array> {
+    parent.metadata().get(key)?.as_array().filter(|list| list.len() == parent.block_count() as usize)
+}
+
+/// What the template's `value` becomes where some parent has a `list` by layer: for each layer, what its own parent says of it.
+fn follow(key: &str, value: &Value, list: &Array, layers: &[(&Parent, u32)]) -> Option<Value> {
+    let own = |(parent, layer): &(&Parent, u32)| match parent.metadata().get(key) {
+        Some(Value::Array(_)) => by_layer(parent, key)?.get(*layer as usize),
+        // A parent that says nothing is like the template.
+        other => other.cloned().or_else(|| if let Value::Array(list) = value { list.get(*layer as usize) } else { Some(value.clone()) }),
+    };
+    let entries = layers.iter().map(own).collect::<Option<Vec<Value>>>()?;
+    if entries.iter().all(|entry| entry == value) {
+        return Some(value.clone());
+    }
+    let entries = entries.iter();
+    Some(Value::Array(match list {
+        Array::Bool(_) => Array::Bool(entries.map(Value::as_bool).collect::<Option<_>>()?),
+        Array::U32(_) => Array::U32(entries.map(|v| v.as_u64()?.try_into().ok()).collect::<Option<_>>()?),
+        Array::I32(_) => Array::I32(entries.map(|v| v.as_u64()?.try_into().ok()).collect::<Option<_>>()?),
+        Array::F32(_) => Array::F32(entries.map(|v| v.as_f64().map(|v| v as f32)).collect::<Option<_>>()?),
+        _ => return None,
+    }))
 }
 
 /// Writes down which layers have a sliding window, where llama.cpp would go by the new layer numbers.

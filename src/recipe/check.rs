@@ -4,8 +4,8 @@ use std::fmt::Display;
 
 use super::error::located;
 use super::methods::{BaseRule, Inputs, Kind, ParameterSpec};
-use crate::yaml::{Place, hint};
 use super::{Curve, MAX_MODELS, MAX_SLICES, Parameters, Recipe, RecipeError, Rule, Slice};
+use crate::yaml::{Place, hint};
 
 impl Recipe {
     /// The recipe itself if nothing in it is impossible, with `warnings` for what will have no effect.

@@ -19,12 +19,12 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub use crate::yaml::Place;
 pub use error::RecipeError;
 pub use methods::{METHODS, MethodSpec};
 pub use names::TensorName;
 pub use resolve::{BlockSite, Resolved, ResolvedSource, Site, Values};
 pub use setting::{Curve, Rule, Setting};
-pub use crate::yaml::Place;
 
 /// Models one recipe may name.
 pub const MAX_MODELS: usize = 64;

@@ -11,7 +11,9 @@ pub enum ScoreError {
     #[error(transparent)]
     Model(#[from] ModelError),
     /// There is nothing to continue, or nothing to predict.
-    #[error("task `{task}`: the question of line {line} has fewer than {least} tokens; remove it or fix the `prompt` template")]
+    #[error(
+        "task `{task}`: the question of line {line} has fewer than {least} tokens; remove it or fix the `prompt` template"
+    )]
     EmptyPrompt {
         /// The task's name.
         task: String,

@@ -39,7 +39,10 @@ struct Slot {
 /// # Errors
 /// [`ScoreError::Model`] if a prompt is too long or llama.cpp fails, [`ScoreError::Cancelled`] if `progress` says so.
 pub fn generate(
-    live: &mut Live, requests: &[Request], stop: &dyn Fn(&str) -> Option<usize>, progress: &mut Progress,
+    live: &mut Live,
+    requests: &[Request],
+    stop: &dyn Fn(&str) -> Option<usize>,
+    progress: &mut Progress,
 ) -> Result<Vec<Answer>, ScoreError> {
     let limit = live.size().tokens;
     if let Some(r) = requests.iter().find(|r| r.tokens.len() + r.max_tokens > limit as usize) {
@@ -162,6 +165,7 @@ impl Engine<'_, '_> {
 
 /// Index of the largest logit, the first of equals; NaNs never win.
 pub(crate) fn most_likely(logits: &[f32]) -> LlamaToken {
-    let best = logits.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (i, l)| if *l > best.1 { (i, *l) } else { best });
+    let best =
+        logits.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (i, l)| if *l > best.1 { (i, *l) } else { best });
     LlamaToken(i32::try_from(best.0).expect("vocabularies have fewer than 2^31 tokens"))
 }

@@ -5,8 +5,6 @@ mod generate;
 mod perplexity;
 pub mod stats;
 
-
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -13,7 +13,9 @@ const MAX_LOGITS_BYTES: usize = 64 << 20;
 /// # Errors
 /// [`ScoreError::Model`] if a prompt is too long or llama.cpp fails, [`ScoreError::Cancelled`] if `progress` says so.
 pub fn negative_log_likelihoods(
-    live: &mut Live, prompts: &[Vec<LlamaToken>], progress: &mut Progress,
+    live: &mut Live,
+    prompts: &[Vec<LlamaToken>],
+    progress: &mut Progress,
 ) -> Result<Vec<(f64, usize)>, ScoreError> {
     let rows = (MAX_LOGITS_BYTES / (4 * live.vocabulary().len().max(1))).clamp(1, live.batch_size());
     let mut batch = LlamaBatch::new(rows, 1);

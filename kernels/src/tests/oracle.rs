@@ -20,7 +20,11 @@ fn kept(keep: Keep, delta: f64, index: usize) -> bool {
 
 /// `sources[0]` is the base; returns the merged tensor.
 pub(super) fn task_vectors(
-    sources: &[Vec<f32>], vectors: &[TaskVector], consensus: bool, normalize: bool, lambda: f64,
+    sources: &[Vec<f32>],
+    vectors: &[TaskVector],
+    consensus: bool,
+    normalize: bool,
+    lambda: f64,
 ) -> Vec<f32> {
     let element = |i: usize| {
         let base = f64::from(sources[0][i]);

@@ -16,9 +16,10 @@ pub(super) fn task_arithmetic(case: &Case) -> Result<Program, PlanError> {
     let total: f64 = vectors.iter().map(|i| case.parameter(*i, "weight")).sum();
     let divisor = if case.shared("normalize") != 0.0 && total.abs() >= NO_WEIGHT { total } else { 1.0 };
     let scale = case.shared("lambda") / divisor;
-    Ok(case.sum((0..case.inputs.len()).map(|i| {
-        if Some(i) == case.base { 1.0 - scale * total } else { scale * case.parameter(i, "weight") }
-    })))
+    Ok(case.sum(
+        (0..case.inputs.len())
+            .map(|i| if Some(i) == case.base { 1.0 - scale * total } else { scale * case.parameter(i, "weight") }),
+    ))
 }
 
 /// Keeps the largest `density` of each task vector, then only what agrees with the elected sign.

@@ -1,0 +1,27 @@
+#!/bin/sh
+# Writes the table of the README: `ggraft bench` on the quickstart models and on two real ones. $1: the program, $2: folder of the models.
+set -eu
+
+ggraft=$1
+models=$2
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+pair() { # name model: a two-parent linear recipe of the model with itself under another name
+    ln -sf "$models/$2" "$work/a-$2"
+    ln -sf "$models/$2" "$work/b-$2"
+    cat >"$work/$1.yaml" <<YAML
+merge_method: linear
+models:
+  - {model: a-$2, parameters: {weight: 0.6}}
+  - {model: b-$2, parameters: {weight: 0.4}}
+YAML
+    echo "$work/$1.yaml"
+}
+
+echo "## quickstart: task_arithmetic, three parents Q8_0 -> Q8_0"
+"$ggraft" bench recipes/quickstart/recipe.yaml --repeat 9
+echo "## SmolLM2-135M: linear, two parents Q4_1/Q8_0 -> Q8_0"
+"$ggraft" bench "$(pair smol SmolLM2-135M-Instruct.gguf)" --repeat 9
+echo "## gemma-3-270m: linear, two parents Q4_K_M -> Q8_0"
+"$ggraft" bench "$(pair gemma gemma-3-270m.gguf)" --repeat 9

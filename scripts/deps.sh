@@ -1,0 +1,38 @@
+#!/bin/sh
+# Makes sure that what llama.cpp's build needs is there: cmake, a C++ compiler, libclang. Installs it where apt is; elsewhere says what.
+set -eu
+
+if ! command -v cargo >/dev/null; then
+    echo "error: no cargo found; install Rust 1.93 or newer (https://rustup.rs) and run this again" >&2
+    exit 1
+fi
+
+missing=""
+command -v cmake >/dev/null || missing="$missing cmake"
+command -v c++ >/dev/null || missing="$missing g++"
+command -v make >/dev/null || missing="$missing make"
+have_libclang() {
+    [ -n "${LIBCLANG_PATH:-}" ] && return 0
+    ldconfig -p 2>/dev/null | grep -q 'libclang[-.][0-9.]*so' && return 0
+    for file in /usr/lib/llvm*/lib/libclang*.so* /usr/lib/*/libclang*.so* /usr/lib64/libclang*.so* /usr/lib/libclang*.so* \
+        /opt/homebrew/opt/llvm/lib/libclang.dylib /Library/Developer/CommandLineTools/usr/lib/libclang.dylib; do
+        case "$file" in *libclang-cpp*) continue ;; esac
+        [ -e "$file" ] && return 0
+    done
+    return 1
+}
+have_libclang || missing="$missing libclang-dev"
+[ -z "$missing" ] && exit 0
+
+if command -v apt-get >/dev/null; then
+    echo "installing:$missing"
+    as_root=""
+    [ "$(id -u)" = 0 ] || as_root="sudo"
+    $as_root apt-get update -qq
+    # shellcheck disable=SC2086 # a list of package names
+    DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends $missing >/dev/null
+else
+    echo "error: ggraft builds llama.cpp and needs (names as in Debian):$missing" >&2
+    echo "       install them with your system's package manager and run this again" >&2
+    exit 1
+fi

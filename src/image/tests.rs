@@ -1,0 +1,1 @@
+//! What an image holds after a fill, and what an export leaves on disk.

@@ -1,0 +1,10 @@
+//! The house as a whole, from outside: the built program and the library's front door, on models that llama.cpp really runs.
+
+mod contract;
+mod exact;
+mod flow;
+mod mistakes;
+mod reference;
+mod search;
+mod support;
+mod swaps;
