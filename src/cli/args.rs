@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::model::Settings;
+use crate::model::{Settings, offload_supported};
 
 /// Evolve, run and measure merges of quantized GGUF models without ever writing one.
 ///
@@ -203,6 +203,12 @@ fn positive(text: &str) -> Result<usize, String> {
 impl ComputeArgs {
     /// As the model stage wants it.
     pub fn settings(&self) -> Settings {
+        if self.gpu_layers != 0 && !offload_supported() {
+            eprintln!(
+                "warning: `--gpu-layers {}` has no effect: this ggraft was built for the CPU alone",
+                self.gpu_layers
+            );
+        }
         let cores = || std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
         Settings {
             threads: self.threads.unwrap_or_else(cores),

@@ -34,7 +34,8 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            // Every message of ours has its cause in it; the chain would say it twice.
+            eprintln!("error: {error}");
             ExitCode::from(if output::is_bad_input(&error) { 2 } else { 1 })
         }
     }

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::evolve::EvolveError;
 use crate::gguf::GgufError;
+use crate::model::ModelError;
 use crate::open::OpenError;
 use crate::plan::PlanError;
 use crate::recipe::RecipeError;
@@ -99,6 +100,7 @@ pub(super) fn is_bad_input(error: &anyhow::Error) -> bool {
             || cause.is::<OpenError>()
             || cause.is::<TaskError>()
             || cause.downcast_ref::<EvolveError>().is_some_and(EvolveError::is_bad_input)
+            || matches!(cause.downcast_ref(), Some(ModelError::TooLong { .. } | ModelError::EmptyPrompt))
             || cause.is::<BadInput>()
     })
 }

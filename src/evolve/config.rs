@@ -21,6 +21,14 @@ const DEFAULT_BUDGET: usize = 1000;
 const DEFAULT_SIGMA: f64 = 1.0 / 6.0;
 /// Candidates whose search score is checked on all search questions before one of them is called best.
 const DEFAULT_FINALISTS: usize = 5;
+/// Top-level keys of a recipe: what they describe is described by the genome here.
+const RECIPE_KEYS: [(&str, &str); 5] = [
+    ("merge_method", "genome"),
+    ("models", "genome"),
+    ("slices", "genome"),
+    ("base_model", "genome"),
+    ("task", "tasks"),
+];
 /// mergekit-evolve's default metric, which its files often spell out.
 const MERGEKIT_METRIC: &str = "acc,none";
 /// Methods whose parameters a genome can carry, as in mergekit-evolve.
@@ -169,7 +177,7 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn parse(text: String, file: &Path) -> Result<Self, EvolveError> {
-        let form: FileForm = yaml::read(&text).map_err(|e| invalid(file, e.place, e.message))?;
+        let form: FileForm = yaml::read_knowing(&text, &RECIPE_KEYS).map_err(|e| invalid(file, e.place, e.message))?;
         let check = Check { file };
         check.mergekit_leftovers(&form)?;
         let search = check.search(&form.search, form.random_init.as_ref())?;

@@ -35,7 +35,7 @@ pub struct Completion {
 /// Continues `prompt` by at most `max_tokens`; `on_text` sees each piece of whole characters as it comes and says whether to go on.
 ///
 /// # Errors
-/// [`ModelError::TooLong`] if it cannot fit, [`ModelError::Decode`] if llama.cpp fails.
+/// [`ModelError::EmptyPrompt`], [`ModelError::TooLong`] if it cannot fit, [`ModelError::Decode`] if llama.cpp fails.
 pub fn complete(
     live: &mut Live,
     prompt: &[LlamaToken],
@@ -44,7 +44,10 @@ pub fn complete(
     on_text: &mut dyn FnMut(&str) -> bool,
 ) -> Result<Completion, ModelError> {
     let limit = live.size().tokens;
-    if prompt.is_empty() || prompt.len() + max_tokens > limit as usize {
+    if prompt.is_empty() {
+        return Err(ModelError::EmptyPrompt);
+    }
+    if prompt.len().saturating_add(max_tokens) > limit as usize {
         return Err(ModelError::TooLong { prompt: prompt.len(), wanted: max_tokens, limit });
     }
     let mut sampler = if sampling.temperature > 0.0 {

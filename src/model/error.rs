@@ -43,6 +43,9 @@ pub enum ModelError {
         /// Its own words.
         reason: String,
     },
+    /// Nothing to continue.
+    #[error("the prompt is empty, and this model adds no token of its own; give some text")]
+    EmptyPrompt,
     /// A prompt does not fit.
     #[error(
         "a prompt of {prompt} tokens and {wanted} more does not fit the context of {limit}; raise `-c` or shorten it"

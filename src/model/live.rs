@@ -79,7 +79,7 @@ impl Live {
     pub fn swap(&mut self, plan: &Plan, parents: &[Parent]) -> Result<Swap, ModelError> {
         match &mut self.image {
             // Weights on an accelerator are copies of the image, which a new fill would not reach.
-            Some(image) if image.has_shape_of(plan) && self.settings.gpu_layers == 0 => {
+            Some(image) if image.has_shape_of(plan) && !self.settings.offloads() => {
                 let fill = image.fill(plan, parents)?;
                 self.context.clear_kv_cache();
                 Ok(Swap { fill, reloaded: false })

@@ -29,6 +29,13 @@ pub struct Settings {
     pub gpu_layers: i32,
 }
 
+impl Settings {
+    /// Whether any layer is kept on an accelerator: asked for, and llama.cpp was built for one.
+    pub fn offloads(&self) -> bool {
+        self.gpu_layers != 0 && offload_supported()
+    }
+}
+
 /// What a context has room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContextSize {
@@ -36,6 +43,11 @@ pub struct ContextSize {
     pub sequences: u32,
     /// Tokens of each.
     pub tokens: u32,
+}
+
+/// Whether llama.cpp was built for an accelerator.
+pub fn offload_supported() -> bool {
+    load::backend().supports_gpu_offload()
 }
 
 /// Routes llama.cpp's logs: kept to explain failures, and with `verbose` shown on stderr.

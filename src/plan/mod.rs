@@ -16,10 +16,13 @@ mod statistics;
 mod types;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use error::PlanError;
 pub use statistics::Statistics;
+
+/// The key of the difference that explains all others.
+const ARCHITECTURE: &str = "general.architecture";
 
 /// One tensor of one parent, by position in the parents' list and in the parent's tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -115,7 +118,11 @@ impl Siblings {
 }
 
 fn refuse(differences: &[Difference], fatal: impl Fn(Blocks) -> bool) -> Result<(), PlanError> {
-    let fatal: Vec<_> = differences.iter().filter(|d| fatal(d.blocks)).cloned().collect();
+    let mut fatal: Vec<_> = differences.iter().filter(|d| fatal(d.blocks)).cloned().collect();
+    if fatal.first().is_some_and(|d| d.key == ARCHITECTURE) {
+        // All else follows from it.
+        fatal.truncate(1);
+    }
     if fatal.is_empty() { Ok(()) } else { Err(PlanError::Different(fatal)) }
 }
 

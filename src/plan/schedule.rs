@@ -68,11 +68,16 @@ fn follow(key: &str, value: &Value, list: &Array, layers: &[(&Parent, u32)]) -> 
     let own = |(parent, layer): &(&Parent, u32)| match parent.metadata().get(key) {
         Some(Value::Array(_)) => by_layer(parent, key)?.get(*layer as usize),
         // A parent that says nothing is like the template.
-        other => other.cloned().or_else(|| if let Value::Array(list) = value { list.get(*layer as usize) } else { Some(value.clone()) }),
+        None if value.as_array().is_some() => list.get(*layer as usize),
+        other => Some(other.unwrap_or(value).clone()),
     };
     let entries = layers.iter().map(own).collect::<Option<Vec<Value>>>()?;
     if entries.iter().all(|entry| entry == value) {
         return Some(value.clone());
+    }
+    let indices: Vec<usize> = layers.iter().map(|(_, layer)| *layer as usize).collect();
+    if let Some(gathered) = list.gather(&indices).filter(|g| g.iter().eq(entries.iter().cloned())) {
+        return Some(Value::Array(gathered));
     }
     let entries = entries.iter();
     Some(Value::Array(match list {

@@ -15,7 +15,9 @@ pub(super) fn linear(case: &Case) -> Result<Program, PlanError> {
         );
     }
     if !divisor.is_finite() {
-        return Err(case.undefined(format!("the weights sum to {divisor}, so all of them would count as 0; use smaller ones")));
+        return Err(
+            case.undefined(format!("the weights sum to {divisor}, so all of them would count as 0; use smaller ones"))
+        );
     }
     Ok(case.sum(weights.iter().map(|w| w / divisor)))
 }

@@ -137,7 +137,11 @@ fn lists_follow_a_parent_whose_layers_differ() {
     first.metadata.insert("llama.attention.head_count_kv", 2u32);
     let family = Family::of(&[&first, &second]);
     let list = |text: &str| exported(&family, &family.plan(text)).get("llama.attention.head_count_kv").cloned();
-    assert_eq!(list(&stack(&[("a.gguf", 0, 2), ("b.gguf", 2, 3)])), Some(vec![2u32, 2, 4].into()), "one number for all");
+    assert_eq!(
+        list(&stack(&[("a.gguf", 0, 2), ("b.gguf", 2, 3)])),
+        Some(vec![2u32, 2, 4].into()),
+        "one number for all"
+    );
     assert_eq!(list(&stack(&[("a.gguf", 0, 2), ("b.gguf", 0, 1)])), Some(2u32.into()), "still one number for all");
 }
 
