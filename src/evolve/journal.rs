@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Config, EvolveError, Trial};
 use crate::gguf::Parent;
+use crate::recipe::ModelRef;
 use crate::tasks::Task;
 
 /// Its name in the out folder.
@@ -69,13 +70,13 @@ impl Identity {
     /// The identity of the search that `config` describes, with `seed` over `models` and `tasks`.
     pub fn new<'a>(config: &Config, seed: u64, models: &[Parent], tasks: impl IntoIterator<Item = &'a Task>) -> Self {
         let task = |task: &Task| (task.name.clone(), hex(&Sha256::digest(format!("{task:?}"))));
-        let model = |parent: &Parent| (parent.path().display().to_string(), hex(&parent.fingerprint()));
+        let model = |(r, parent): (&ModelRef, &Parent)| (r.written.clone(), hex(&parent.fingerprint()));
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             seed,
             evolve: config.text.clone(),
             tasks: tasks.into_iter().map(task).collect(),
-            models: models.iter().map(model).collect(),
+            models: config.genome.models.iter().zip(models).map(model).collect(),
         }
     }
 
@@ -146,7 +147,7 @@ impl Journal {
         let mut text = Vec::new();
         (&self.file).take(MAX_BYTES).read_to_end(&mut text).map_err(failed)?;
         let whole = text.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
-        for (i, line) in text[..whole].split(|b| *b == b'\n').filter(|line| !line.is_empty()).enumerate() {
+        for (i, line) in text[..whole].split(|b| *b == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
             let entry = serde_json::from_slice(line).map_err(|e| EvolveError::Journal {
                 path: self.path.clone(),
                 line: i + 1,

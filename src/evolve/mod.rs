@@ -13,6 +13,8 @@ mod linalg;
 mod report;
 mod scorer;
 mod search;
+#[cfg(test)]
+mod tests;
 
 pub use config::{Config, Goal, Search};
 pub use error::EvolveError;

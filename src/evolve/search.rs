@@ -89,6 +89,8 @@ pub fn evolve(
 ) -> Result<Outcome, EvolveError> {
     let start = Instant::now();
     let mut run = Run { genome, scorer, journal, watch, replayed_seconds: 0.0, disk: disk::written_bytes().map(|_| 0) };
+    // A smaller budget than before takes no candidate back: the mean of the finalists is the one after all of them.
+    let budget = budget.max(run.candidates().len());
     let (cma, stopped, mut interrupted) = run.generations(config, budget, seed)?;
     let candidates = run.candidates();
     let mut best = None;
@@ -236,6 +238,13 @@ impl Run<'_> {
         self.journal.entries().iter().filter_map(candidate).collect()
     }
 
+    /// What the journal says of the last mean and the best recipe: a search that went on with a larger budget has others now.
+    fn since_last_candidate(&self) -> &[Entry] {
+        let entries = self.journal.entries();
+        let last = entries.iter().rposition(|entry| matches!(entry, Entry::Candidate { .. }));
+        &entries[last.map_or(0, |last| last + 1)..]
+    }
+
     /// Finalists on all search questions, then everybody on the test.
     fn final_phases(
         &mut self,
@@ -274,7 +283,8 @@ impl Run<'_> {
     }
 
     fn finalist(&mut self, evaluation: Option<usize>, recipe: &Recipe) -> Result<Trial, EvolveError> {
-        let known = self.journal.entries().iter().find_map(|entry| match entry {
+        let entries = if evaluation.is_none() { self.since_last_candidate() } else { self.journal.entries() };
+        let known = entries.iter().find_map(|entry| match entry {
             Entry::Finalist { evaluation: e, trial } if *e == evaluation => Some(trial.clone()),
             _ => None,
         });
@@ -292,7 +302,8 @@ impl Run<'_> {
         work: impl FnOnce(&mut dyn Scorer) -> Result<Trial, EvolveError>,
     ) -> Result<Tested, EvolveError> {
         (self.watch)(Event::Phase(&name));
-        let known = self.journal.entries().iter().find_map(|entry| match entry {
+        let entries = if name == BEST { self.since_last_candidate() } else { self.journal.entries() };
+        let known = entries.iter().find_map(|entry| match entry {
             Entry::Test { name: n, trial } if *n == name => Some(trial.clone()),
             _ => None,
         });

@@ -151,7 +151,7 @@ impl Live {
 
     /// Most tokens in one batch.
     pub fn batch_size(&self) -> usize {
-        self.settings.batch as usize
+        batch_size(self.settings, self.size) as usize
     }
 
     /// Tokens that the model was trained to look back on.
@@ -160,13 +160,18 @@ impl Live {
     }
 }
 
+/// A batch takes a token of every sequence at least: llama.cpp aborts the process where it cannot.
+fn batch_size(settings: Settings, size: ContextSize) -> u32 {
+    settings.batch.max(size.sequences)
+}
+
 fn new_context(model: &LlamaModel, settings: Settings, size: ContextSize) -> Result<LlamaContext<'static>, ModelError> {
     let threads = i32::try_from(settings.threads).unwrap_or(i32::MAX);
     let params = LlamaContextParams::default()
         .with_n_ctx(NonZeroU32::new(size.tokens.saturating_mul(size.sequences)))
         .with_n_seq_max(size.sequences)
-        .with_n_batch(settings.batch)
-        .with_n_ubatch(settings.ubatch.min(settings.batch))
+        .with_n_batch(batch_size(settings, size))
+        .with_n_ubatch(settings.ubatch.min(batch_size(settings, size)))
         .with_n_threads(threads)
         .with_n_threads_batch(threads)
         .with_no_perf(true);

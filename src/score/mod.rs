@@ -4,6 +4,8 @@ mod error;
 mod generate;
 mod perplexity;
 pub mod stats;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

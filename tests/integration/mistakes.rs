@@ -1,1 +1,281 @@
-//! Still to come.
+//! What users get wrong: each is answered with exit code 2, an `error:` that names the place and what to do, and nothing on stdout.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::support::{Folder, Output, Tiny, ggraft, lines, perplexity_task, program, quickstart, target_task};
+
+/// Asserts that `args` are refused with a message that has every one of `parts`.
+fn refused<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>, parts: &[&str]) {
+    assert_parts(&ggraft(args), 2, parts);
+}
+
+fn assert_parts(done: &Output, code: i32, parts: &[&str]) {
+    let error = done.error(code);
+    for part in parts {
+        assert!(error.contains(part), "no {part:?} in: {error}");
+    }
+}
+
+fn inspect_refuses(path: &Path, parts: &[&str]) {
+    let text = path.to_str().unwrap();
+    refused(["inspect", "--json", text], &[&[text], parts].concat());
+}
+
+/// A folder with two siblings, `a.gguf` and `b.gguf`.
+fn siblings() -> Folder {
+    let folder = Folder::new();
+    for (name, seed) in [("a.gguf", 1), ("b.gguf", 2)] {
+        Tiny::llama(64, seed).write(&folder.path(name));
+    }
+    folder
+}
+
+/// Asserts that the recipe `text`, beside the two siblings, is refused with `parts`; `FILE` in a part stands for the recipe's path.
+fn recipe_refused(folder: &Folder, text: &str, parts: &[&str]) {
+    let path = folder.write("recipe.yaml", text);
+    let path = path.to_str().unwrap();
+    let parts: Vec<String> = parts.iter().map(|p| p.replace("FILE", path)).collect();
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    refused(["inspect", path], &parts);
+    refused(["run", path, "-p", "A", "--json"], &parts);
+    let out = folder.path("never.gguf");
+    refused(["export", path, "-o", out.to_str().unwrap()], &parts);
+    assert!(!out.exists());
+}
+
+#[test]
+fn a_wrong_path_is_named_by_every_command() {
+    let folder = siblings();
+    let gone = folder.path("gone.gguf");
+    let gone = gone.to_str().unwrap();
+    let (recipe, task) = (gone.replace("gguf", "yaml"), perplexity_task(&folder, 1));
+    let task = task.to_str().unwrap();
+    for missing in [gone, &recipe] {
+        refused(["inspect", missing], &[missing]);
+        refused(["run", missing, "-p", "A"], &[missing]);
+        refused(["score", missing, "--task", task], &[missing]);
+        refused(["export", missing, "-o", folder.path("out.gguf").to_str().unwrap()], &[missing]);
+        refused(["bench", missing], &[missing]);
+    }
+    refused(["score", folder.path("a.gguf").to_str().unwrap(), "--task", &recipe], &[&recipe]);
+    refused(["evolve", &recipe, "--out", folder.path("out").to_str().unwrap()], &[&recipe]);
+    assert!(!folder.path("out").exists());
+    let text = "merge_method: passthrough\nmodels: [{model: gone.gguf}]\n";
+    recipe_refused(&folder, text, &["gone.gguf"]);
+}
+
+#[test]
+fn what_is_no_gguf_is_told_apart() {
+    let folder = Folder::new();
+    inspect_refuses(&folder.path(""), &["is a directory", "name the `.gguf` file inside"]);
+    let safetensors = [&30u64.to_le_bytes()[..], b"{\"a\":{\"dtype\":\"F32\"}}        "].concat();
+    inspect_refuses(&folder.write("model.safetensors", safetensors), &["safetensors", "convert_hf_to_gguf.py"]);
+    inspect_refuses(&folder.write("empty.gguf", ""), &["empty", "download it again"]);
+    inspect_refuses(&folder.write("text.gguf", "hello there, this is no model"), &["not a GGUF file"]);
+    inspect_refuses(&folder.write("page.gguf", "<!DOCTYPE html><html></html>"), &["HTML page"]);
+}
+
+#[test]
+fn a_truncated_gguf_is_recognised_wherever_it_was_cut() {
+    let folder = Folder::new();
+    let whole = fs::read(quickstart("base-Q8_0.gguf")).unwrap();
+    let cuts = [3, 20, 100, 5_000, 20_000, whole.len() / 2, whole.len() - 1000];
+    for cut in cuts {
+        let path = folder.write("cut.gguf", &whole[..cut]);
+        let error = ggraft(["run", path.to_str().unwrap(), "-p", "A"]);
+        assert_parts(&error, 2, &[path.to_str().unwrap()]);
+        let text = error.error(2);
+        assert!(["download it again", "cut off"].iter().any(|hint| text.contains(hint)), "cut at {cut}: {text}");
+    }
+}
+
+#[test]
+fn parents_of_different_models_are_refused_with_every_difference() {
+    let folder = siblings();
+    let recipe = |other: &str| {
+        format!("merge_method: linear\nmodels: [{{model: a.gguf, parameters: {{weight: 1}}}}, {{model: {other}, parameters: {{weight: 1}}}}]\n")
+    };
+    Tiny::llama(128, 3).write(&folder.path("wide.gguf"));
+    let parts = ["FILE", "cannot be merged", "`llama.embedding_length` differs: 64 in `", "a.gguf`, 128 in `", "wide.gguf`"];
+    recipe_refused(&folder, &recipe("wide.gguf"), &parts);
+
+    let mut other = Tiny::llama(64, 4);
+    let tokens = other.metadata.strings("tokenizer.ggml.tokens").unwrap();
+    let swapped = (0..tokens.len()).map(|id| tokens.get(if id == 5 { 6 } else { id }).unwrap()).collect::<ggraft::gguf::Strings>();
+    other.metadata.insert("tokenizer.ggml.tokens", swapped);
+    other.write(&folder.path("words.gguf"));
+    recipe_refused(&folder, &recipe("words.gguf"), &["`tokenizer.ggml.tokens` differs", "1 differ", "id 5", "words.gguf"]);
+
+    let mut other = Tiny::llama(64, 5);
+    other.metadata.insert("general.architecture", "qwen2");
+    other.metadata.insert("qwen2.block_count", 2u32);
+    other.write(&folder.path("kind.gguf"));
+    recipe_refused(&folder, &recipe("kind.gguf"), &["`general.architecture` differs", "`llama`", "`qwen2`"]);
+
+    let mut other = Tiny::llama(64, 6);
+    other.tensors.retain(|(info, _)| info.name != "blk.1.ffn_up.weight");
+    other.write(&folder.path("lacking.gguf"));
+    recipe_refused(&folder, &recipe("lacking.gguf"), &["`blk.*.ffn_up.weight` differs", "lacking.gguf"]);
+}
+
+#[test]
+fn a_typing_mistake_in_a_recipe_is_shown_with_its_place_and_the_word_that_was_meant() {
+    let folder = siblings();
+    let good = "models:\n  - model: a.gguf\n    parameters: {weight: 1}\n  - model: b.gguf\n    parameters: {weight: 1}\n";
+    recipe_refused(&folder, &format!("merge_metod: linear\n{good}"), &["error: FILE:1:1: ", "`merge_metod`", "did you mean `merge_method`?"]);
+    recipe_refused(&folder, &format!("merge_method: slurp\n{good}"), &["error: FILE:1:15: ", "`slurp`", "did you mean `slerp`?"]);
+    recipe_refused(&folder, &format!("merge_method: blend\n{good}"), &["error: FILE:1:15: ", "`blend`", "known: `linear`"]);
+    let typo = good.replace("{weight: 1}\n  -", "{wieght: 1}\n  -");
+    recipe_refused(&folder, &format!("merge_method: linear\n{typo}"), &["error: FILE:4:18: ", "`wieght`", "did you mean `weight`?"]);
+    let value = good.replacen("weight: 1", "weight: heavy", 1);
+    recipe_refused(&folder, &format!("merge_method: linear\n{value}"), &["error: FILE:4:26: ", "`weight` is `heavy`", "must be a number"]);
+    recipe_refused(&folder, &format!("merge_method: linear\nout_type: q9_0\n{good}"), &["error: FILE:2:11: ", "`q9_0`", "`q8_0`"]);
+    recipe_refused(&folder, "merge_method: [linear\n", &["error: FILE:"]);
+}
+
+#[test]
+fn a_recipe_that_lacks_something_says_what_and_where() {
+    let folder = siblings();
+    let models = "models: [{model: a.gguf}, {model: b.gguf}]\n";
+    recipe_refused(&folder, &format!("merge_method: linear\n{models}"), &["FILE:2:", "missing required parameter `weight`", "`a.gguf`", "`token_embd.weight`"]);
+    let slerp = "merge_method: slerp\nbase_model: a.gguf\nmodels: [{model: b.gguf}]\n";
+    recipe_refused(&folder, slerp, &["FILE:", "missing required parameter `t`"]);
+    recipe_refused(&folder, &format!("merge_method: ties\n{models}"), &["FILE:", "`ties`", "set `base_model`"]);
+    let partly = format!("{slerp}parameters: {{t: [{{filter: mlp, value: 0.5}}]}}\n");
+    recipe_refused(&folder, &partly, &["missing required parameter `t`", "`token_embd.weight`"]);
+}
+
+#[test]
+fn a_layer_range_beyond_the_model_is_refused_with_the_number_of_layers() {
+    let folder = siblings();
+    let slices = |a: &str, b: &str| {
+        format!(
+            "merge_method: passthrough\nslices:\n  - sources: [{{model: a.gguf, layer_range: {a}}}]\n  - sources: [{{model: b.gguf, layer_range: {b}}}]\n"
+        )
+    };
+    recipe_refused(&folder, &slices("[0, 1]", "[1, 3]"), &["error: recipe `", "FILE:4:15: ", "`layer_range` [1, 3) of `b.gguf`", "2 layers"]);
+    recipe_refused(&folder, &slices("[1, 1]", "[0, 2]"), &["FILE:3:15: ", "`layer_range` is [1, 1]"]);
+    recipe_refused(&folder, &slices("[0, -1]", "[0, 2]"), &["FILE:3:"]);
+}
+
+#[test]
+fn export_never_overwrites_a_parent() {
+    let folder = siblings();
+    let text = "merge_method: linear\nmodels: [{model: a.gguf, parameters: {weight: 1}}, {model: b.gguf, parameters: {weight: 1}}]\n";
+    let recipe = folder.write("recipe.yaml", text);
+    let (a, before) = (folder.path("a.gguf"), fs::read(folder.path("a.gguf")).unwrap());
+    std::os::unix::fs::symlink(&a, folder.path("link.gguf")).unwrap();
+    for out in [a.clone(), folder.path("link.gguf"), folder.path("../").join(folder.path("").file_name().unwrap()).join("a.gguf")] {
+        let args = ["export".as_ref(), recipe.as_os_str(), "-o".as_ref(), out.as_os_str()];
+        refused(args, &["is a parent of this recipe", "give another name to `-o`", out.to_str().unwrap()]);
+        refused(["export".as_ref(), a.as_os_str(), "-o".as_ref(), out.as_os_str()], &["is a parent"]);
+    }
+    assert!(fs::read(&a).unwrap() == before, "the parent changed");
+    let nowhere = folder.path("no/such/folder/out.gguf");
+    let done = ggraft(["export".as_ref(), recipe.as_os_str(), "-o".as_ref(), nowhere.as_os_str()]);
+    assert_parts(&done, 1, &[nowhere.to_str().unwrap(), "cannot write"]);
+}
+
+#[test]
+fn a_task_that_does_not_fit_its_data_is_refused_with_line_and_columns() {
+    let folder = siblings();
+    let model = folder.path("a.gguf");
+    let score = |task: &Path, parts: &[&str]| {
+        refused(["score".as_ref(), model.as_os_str(), "--task".as_ref(), task.as_os_str(), "--json".as_ref()], parts);
+    };
+    let task = target_task(&folder, "target_test.jsonl", 3);
+    let text = fs::read_to_string(&task).unwrap();
+    let data = folder.path("target_test.jsonl");
+    let (task_name, data_name) = (task.to_str().unwrap(), data.to_str().unwrap());
+
+    fs::write(&task, text.replace("{{ answer }}", "{{ solution }}")).unwrap();
+    score(&task, &[&format!("error: {data_name}:1: "), "`solution`", "`answer`", "prompt, answer, reference"]);
+    fs::write(&task, text.replace("metric: number", "metrics: number")).unwrap();
+    score(&task, &[&format!("error: {task_name}:7:1: "), "`metrics`", "did you mean `metric`?"]);
+    fs::write(&task, text.replace("kind: generate", "kind: choice")).unwrap();
+    score(&task, &[&format!("error: {task_name}:2:7: "), "`kind: choice` is not supported yet"]);
+    fs::write(&task, &text).unwrap();
+    fs::write(&data, format!("{}{{\"prompt\": \"A\"}}\n", lines("target_test.jsonl", 2))).unwrap();
+    score(&task, &[&format!("error: {data_name}:3: "), "no value for `answer`"]);
+    fs::write(&data, format!("{}{{\"prompt\": \n", lines("target_test.jsonl", 2))).unwrap();
+    score(&task, &[&format!("error: {data_name}:3: ")]);
+    fs::remove_file(&data).unwrap();
+    score(&task, &[data_name]);
+}
+
+#[test]
+fn an_evolve_file_asking_for_what_there_is_not_is_refused_before_anything_is_written() {
+    let folder = siblings();
+    let task = target_task(&folder, "target_test.jsonl", 2);
+    assert!(task.ends_with("target.yaml"));
+    let genome = "genome: {models: [a.gguf, b.gguf], merge_method: linear}\n";
+    let tasks = "tasks: [{task: target.yaml, test: target_test.jsonl}]\n";
+    let cases = [
+        (format!("{genome}{tasks}search: {{race: true}}\n"), vec!["FILE:3:16: ", "`race` is not supported yet"]),
+        (format!("{genome}{tasks}search: {{space: hybrid}}\n"), vec!["FILE:3:17: ", "`space: hybrid` is not supported yet"]),
+        (format!("{genome}{tasks}limit: 3\n"), vec!["FILE:3:8: ", "`limit` belongs into the task file", "minibatch"]),
+        (format!("{genome}{tasks}serch: {{}}\n"), vec!["FILE:3:1: ", "`serch`", "did you mean `search`?"]),
+        (format!("{genome}tasks: [{{task: target.yaml}}]\n"), vec!["FILE:2:", "`test` is missing"]),
+        (format!("{genome}tasks: [{{name: gsm8k, test: target_test.jsonl}}]\n"), vec!["FILE:2:", "`gsm8k` is no task file"]),
+        (format!("{}{tasks}", genome.replace("linear", "karcher")), vec!["FILE:1:", "no genome for `karcher`"]),
+        (format!("{}{tasks}", genome.replace("a.gguf, ", "")), vec!["FILE:1:", "at least two models"]),
+        (format!("{}{tasks}", genome.replace("linear", "linear, layer_granularity: 3")), vec!["`layer_granularity: 3`", "2 layers", "1, 2"]),
+        (format!("{}{tasks}", genome.replace("b.gguf", "gone.gguf")), vec!["gone.gguf"]),
+    ];
+    let out = folder.path("out");
+    for (text, parts) in cases {
+        let path = folder.write("evolve.yaml", text);
+        let parts: Vec<String> = parts.iter().map(|p| p.replace("FILE", path.to_str().unwrap())).collect();
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        refused(["evolve".as_ref(), path.as_os_str(), "--out".as_ref(), out.as_os_str(), "--json".as_ref()], &parts);
+        assert!(!out.exists(), "{parts:?}");
+    }
+}
+
+#[test]
+fn bad_usage_is_answered_with_what_there_is() {
+    assert_parts(&ggraft(["merge"]), 2, &["'merge'"]);
+    assert_parts(&ggraft(["score", "a.gguf"]), 2, &["--task"]);
+    assert_parts(&ggraft(["run", "a.gguf", "-p", "A", "--thread", "3"]), 2, &["--thread", "--threads"]);
+    assert_parts(&ggraft(["export", "a.gguf", "-o", "b.gguf", "--type", "q9_0"]), 2, &["q9_0", "q8_0"]);
+    assert_parts(&ggraft(["score", "a.gguf", "--task", "t.yaml", "--limit", "0"]), 2, &["--limit", "above 0"]);
+}
+
+/// A disk that is full while the journal is written, played by a limit on file sizes: the model in memory stays below it, the journal,
+/// whose first line holds the whole evolve file, starts just below it too.
+#[test]
+fn a_journal_that_cannot_grow_ends_the_search_with_an_error_and_can_be_resumed() {
+    const LIMIT_KB: usize = 1024;
+    let folder = siblings();
+    target_task(&folder, "target_test.jsonl", 2);
+    let mut text = json!({
+        "genome": { "models": ["a.gguf", "b.gguf"], "merge_method": "linear" },
+        "tasks": [{ "task": "target.yaml", "test": "target_test.jsonl" }],
+        "search": { "budget": 12, "population": 4 },
+    })
+    .to_string();
+    text.push_str("\n#");
+    text.push_str(&"x".repeat(LIMIT_KB * 1024 - text.len() - 4000));
+    let evolve = folder.write("evolve.yaml", text);
+    let out = folder.path("out");
+    let program = program();
+    let mut limited = std::process::Command::new("bash");
+    limited.arg("-c").arg(format!("ulimit -f {LIMIT_KB}; exec \"$0\" \"$@\"")).arg(program.get_program());
+    limited.arg("evolve").arg(&evolve).arg("--out").arg(&out).arg("--json");
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    let done = Output::of(&mut limited);
+    assert_parts(&done, 1, &["cannot write `", "journal.jsonl", "--resume"]);
+    let journal = fs::read_to_string(out.join("journal.jsonl")).unwrap();
+    assert!(journal.ends_with('\n') && journal.lines().count() > 1, "{} lines", journal.lines().count());
+    let done = ggraft(["evolve".as_ref(), evolve.as_os_str(), "--out".as_ref(), out.as_os_str(), "--resume".as_ref(), "--json".as_ref()]);
+    assert_eq!(done.json()["evaluations"], 12);
+}

@@ -59,12 +59,14 @@ pub fn target_task(folder: &Folder, data: &str, count: usize) -> PathBuf {
     folder.write("target.yaml", task)
 }
 
-/// The built program, free of whatever `GGRAFT_*` settings the tests' own environment has.
+/// The built program, free of whatever `GGRAFT_*` settings the tests' own environment has, and on one thread: with more, llama.cpp waits
+/// in loops for threads that other tests keep from running.
 pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ggraft"));
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GGRAFT_")) {
         command.env_remove(name);
     }
+    command.env("GGRAFT_THREADS", "1");
     command
 }
 

@@ -1,0 +1,138 @@
+//! Evolve files: what is filled in, and what a wrong one is told.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::folder;
+use crate::evolve::{Config, EvolveError, Start};
+use crate::recipe::OutType;
+
+const GOOD: &str = "\
+genome:
+  models: [a.gguf, b.gguf]
+  merge_method: linear
+tasks:
+  - task: t.yaml
+    test: test.jsonl
+search:
+  budget: 100
+";
+
+fn parse(text: &str) -> Result<Config, EvolveError> {
+    Config::parse(text.to_owned(), Path::new("dir/e.yaml"))
+}
+
+#[test]
+fn defaults_are_the_papers() {
+    let config = parse(GOOD.split("search:").next().unwrap()).unwrap();
+    let search = config.search;
+    assert_eq!((search.budget, search.population, search.seed), (1000, None, 0));
+    assert_eq!((search.sigma, search.start), (1.0 / 6.0, Start::At { weight: 0.5, density: 0.5, t: 0.5 }));
+    assert_eq!((search.minibatch, search.finalists), (None, 5));
+    let goal = &config.tasks[0];
+    assert_eq!((goal.weight, &goal.search), (1.0, &None));
+    assert_eq!((&goal.task, &goal.test), (&PathBuf::from("dir/t.yaml"), &PathBuf::from("dir/test.jsonl")));
+    let genome = &config.genome;
+    assert_eq!(genome.models[1].path, Path::new("dir/b.gguf"));
+    assert_eq!((genome.searched, genome.base, genome.tokenizer_source), (2, None, None));
+    assert_eq!((genome.layer_granularity, genome.normalize, genome.smooth), (0, None, false));
+    assert_eq!(genome.out_type, OutType::Q8_0);
+    assert!(!genome.allow_negative_weights && genome.filters.is_empty());
+}
+
+#[test]
+fn everything_can_be_set() {
+    let text = "\
+genome: {models: [a.gguf, b.gguf], merge_method: ties, base_model: c.gguf, tokenizer_source: base, layer_granularity: 2,
+  normalize: false, allow_negative_weights: true, filters: [mlp], smooth: true, out_type: f16}
+tasks:
+  - {name: t.yml, weight: -2, metric: 'acc,none', search: s.jsonl, test: x.csv}
+shuffle: true
+random_init: false
+search: {space: parameter, algorithm: cma_es, population: 7, sigma: 0.1, start: mergekit, budget: 9, seed: 4, minibatch: 5, finalists: 2}
+";
+    let config = parse(text).unwrap();
+    let genome = &config.genome;
+    assert_eq!((genome.searched, genome.base, genome.tokenizer_source), (2, Some(2), Some(2)));
+    assert_eq!((genome.layer_granularity, genome.normalize, genome.smooth), (2, Some(false), true));
+    assert_eq!((genome.allow_negative_weights, genome.out_type), (true, OutType::F16));
+    assert_eq!(config.tasks[0].weight, -2.0);
+    assert_eq!(config.tasks[0].search, Some(PathBuf::from("dir/s.jsonl")));
+    let s = config.search;
+    assert_eq!((s.population, s.sigma, s.start, s.budget), (Some(7), 0.1, Start::Mergekit, 9));
+    assert_eq!((s.seed, s.minibatch, s.finalists), (4, Some(5), 2));
+    let start = |yaml: &str| parse(&GOOD.replace("budget: 100", &format!("start: {yaml}"))).unwrap().search.start;
+    assert_eq!(start("paper"), Start::PAPER);
+    assert_eq!(start("{weight: 0.3}"), Start::At { weight: 0.3, density: 0.5, t: 0.5 });
+    assert_eq!(start("{t: 0, density: 1}"), Start::At { weight: 0.5, density: 1.0, t: 0.0 });
+}
+
+#[test]
+fn wrong_files_are_told_where_and_why() {
+    let search = |line: &str| GOOD.replace("budget: 100", line);
+    let genome = |line: &str| GOOD.replace("merge_method: linear", line);
+    let goal = |line: &str| GOOD.replace("task: t.yaml", line);
+    let top = |line: &str| format!("{GOOD}{line}\n");
+    let mut wrong = Vec::new();
+    for (text, place, message) in [
+        (String::new(), "1:1", "unexpected end of file"),
+        (top("generations: 5"), "9:1", "unknown key `generations`"),
+        (genome("merge_metod: linear"), "3:3", "did you mean `merge_method`?"),
+        (genome("merge_method: slurp"), "3:17", "no genome for `slurp`: did you mean `slerp`?"),
+        (genome("merge_method: passthrough"), "3:17", "no genome for `passthrough`"),
+        (genome("merge_method: ties"), "3:17", "`ties` needs a `base_model`"),
+        (genome("merge_method: slerp\n  base_model: c.gguf"), "3:17", "picks its base among `models`"),
+        (genome("merge_method: slerp\n  smooth: true"), "3:17", "no `smooth`"),
+        (genome("merge_method: linear\n  tokenizer_source: x.gguf"), "4:21", "must be `base` or one of the models"),
+        (genome("merge_method: linear\n  tokenizer_source: base"), "4:21", "must be `base` or one of the models"),
+        (genome("merge_method: linear\n  out_type: q4_k"), "4:13", "no `out_type` is called `q4_k`"),
+        (genome("merge_method: linear\n  layer_granularity: -1"), "4:22", "a whole number from 0 up belongs here"),
+        (GOOD.replace(", b.gguf", ""), "2:11", "at least two models"),
+        (GOOD.replace("b.gguf", "a.gguf"), "2:11", "`a.gguf` is named twice"),
+        (GOOD.replace("[a.gguf, b.gguf]", "a.gguf"), "2:11", "a list belongs here"),
+        (GOOD.replace("    test: test.jsonl\n", ""), "5:5", "`test` is missing"),
+        (goal("task: gsm8k"), "5:11", "`gsm8k` is no task file"),
+        (goal("weight: 1"), "5:5", "a task needs `task: FILE.yaml`"),
+        (goal("task: t.yaml\n    metric: exact_match"), "6:13", "belongs into the task file"),
+        (goal("task: t.yaml\n    weight: .nan"), "5:5", "`weight: NaN` must be a finite number"),
+        (GOOD.replace("tasks:\n  - task: t.yaml\n    test: test.jsonl", "tasks: []"), "4:8", "`tasks` is empty"),
+        (search("budget: 0"), "8:11", "`budget: 0` must be above 0"),
+        (search("minibatch: 0"), "8:14", "`minibatch: 0` must be above 0"),
+        (search("finalists: 0"), "8:14", "`finalists: 0` must be above 0"),
+        (search("population: 1"), "8:15", "must be at least 2"),
+        (search("sigma: 0"), "8:10", "must be a finite number above 0"),
+        (search("sigma: .inf"), "8:10", "must be a finite number above 0"),
+        (search("seed: -1"), "8:9", "a whole number from 0 up belongs here"),
+        (search("space: data_flow"), "8:10", "not supported yet"),
+        (search("algorithm: nsga2"), "8:14", "not supported yet"),
+        (search("race: true"), "8:9", "not supported yet"),
+        (search("start: best"), "8:10", "must be `paper`, `mergekit`"),
+        (search("budgt: 3"), "8:3", "did you mean `budget`?"),
+        (top("limit: 100"), "9:8", "`search: minibatch`"),
+        (top("num_fewshot: 3"), "9:14", "belongs into the task file"),
+        (top("random_init: true"), "9:14", "set `search: start`"),
+        (top("search: {}"), "9:1", "`search` is given twice"),
+    ] {
+        let error = match parse(&text) {
+            Ok(_) => panic!("accepted:\n{text}"),
+            Err(error) => error.to_string(),
+        };
+        let located = error.starts_with(&format!("dir/e.yaml:{place}: "));
+        if !(located && error.contains(message) && !error.contains('\n')) {
+            wrong.push(format!("{error}\n  and not {place}: {message}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_are_read_once_and_within_a_limit() {
+    let folder = folder();
+    let path = folder.path().join("e.yaml");
+    assert!(matches!(Config::load(&path), Err(EvolveError::Read { .. })));
+    fs::write(&path, GOOD).unwrap();
+    let config = Config::load(&path).unwrap();
+    assert_eq!((config.text.as_str(), &config.file), (GOOD, &path));
+    fs::write(&path, format!("{GOOD}#{}", " ".repeat(1 << 20))).unwrap();
+    assert!(matches!(Config::load(&path), Err(EvolveError::TooLong { .. })));
+}
