@@ -1,4 +1,4 @@
-//! How many bytes this process has caused to be written to disk, as the kernel counts them.
+//! What this process writes to disk: how many bytes, as the kernel counts them, and that a write too many is an error.
 
 use std::fs;
 
@@ -6,4 +6,13 @@ use std::fs;
 pub fn written_bytes() -> Option<u64> {
     let text = fs::read_to_string("/proc/self/io").ok()?;
     text.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.trim().parse().ok()
+}
+
+/// Makes a write beyond the limit on file sizes (`ulimit -f`) an error like that of a full disk, where it would end the process.
+pub fn survive_size_limit() {
+    #[cfg(unix)]
+    // SAFETY: a signal that is ignored runs no code of ours; the write that it would have announced fails with `EFBIG`.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+    }
 }

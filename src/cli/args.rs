@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::{Settings, offload_supported};
+use crate::recipe::{METHODS, MethodSpec};
+use crate::score::Room;
 
 /// Evolve, run and measure merges of quantized GGUF models without ever writing one.
 ///
@@ -38,6 +40,16 @@ pub(super) fn arguments() -> impl Iterator<Item = OsString> {
             None => arg,
         }
     })
+}
+
+/// The merge methods, for the end of the long help.
+pub(super) fn methods_help() -> String {
+    let mut help = "Merge methods (`merge_method` of a recipe):\n".to_owned();
+    for MethodSpec { name, summary, parameters, .. } in METHODS {
+        let parameters: Vec<&str> = parameters.iter().map(|p| p.name).collect();
+        help += &format!("  {name:<16} {summary} ({})\n", parameters.join(", "));
+    }
+    help + "\nA recipe:\n  merge_method: linear\n  models:\n    - {model: a.gguf, parameters: {weight: 0.6}}\n    - {model: b.gguf, parameters: {weight: 0.4}}"
 }
 
 /// The commands.
@@ -201,6 +213,11 @@ fn positive(text: &str) -> Result<usize, String> {
 }
 
 impl ComputeArgs {
+    /// What a context may be.
+    pub fn room(&self) -> Room {
+        Room { parallel: self.parallel, tokens: self.ctx_size }
+    }
+
     /// As the model stage wants it.
     pub fn settings(&self) -> Settings {
         if self.gpu_layers != 0 && !offload_supported() {

@@ -51,7 +51,7 @@ pub(super) fn evolve(args: &EvolveArgs, as_json: bool) -> anyhow::Result<()> {
     let vocabulary = config.genome.tokenizer_source.or(config.genome.base).unwrap_or(0);
     let vocabulary = siblings.parents()[vocabulary].path();
     let mut scorer =
-        LiveScorer::new(&siblings, vocabulary, goals, args.compute.settings(), args.compute.parallel, &STOP)?;
+        LiveScorer::new(&siblings, vocabulary, goals, args.compute.settings(), args.compute.room(), &STOP)?;
     let bar = bar(budget, &format!("{} genes", genome.genes()));
     let mut watch = |event: Event| show(&bar, &event);
     let outcome = search(&config, &genome, budget, seed, &mut scorer, &mut journal, &mut watch)?;

@@ -18,11 +18,16 @@ use args::{Cli, Command};
 
 /// Parses the command line, runs it, and turns the result into an exit code: 0 done, 1 the work failed, 2 bad usage or bad input.
 pub fn main() -> ExitCode {
-    let cli = match Cli::command().try_get_matches_from(args::arguments()).and_then(|m| Cli::from_arg_matches(&m)) {
+    let cli = match Cli::command()
+        .after_long_help(args::methods_help())
+        .try_get_matches_from(args::arguments())
+        .and_then(|m| Cli::from_arg_matches(&m))
+    {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
     crate::model::log_to_stderr(cli.verbose);
+    crate::disk::survive_size_limit();
     let result = match &cli.command {
         Command::Inspect(args) => inspect::inspect(args, cli.json),
         Command::Run(args) => run::run(args, cli.json),

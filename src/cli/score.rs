@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use super::args::ScoreArgs;
 use super::output::{duration, interval, print, print_json, table, value};
 use super::progress::bar;
-use crate::model::ContextSize;
 use crate::open::Model;
 use crate::score::{PERPLEXITY, Prepared, Progress, Score, largest_size};
 use crate::tasks::Task;
@@ -21,10 +20,7 @@ pub(super) fn score(args: &ScoreArgs, as_json: bool) -> anyhow::Result<()> {
         let vocabulary = model.vocabulary()?;
         let prepared =
             tasks.iter().map(|t| Prepared::new(Arc::clone(t), &vocabulary)).collect::<Result<Vec<_>, _>>()?;
-        let size = |p: &Prepared| {
-            let size = p.context_size(args.compute.parallel);
-            ContextSize { tokens: args.compute.ctx_size.unwrap_or(size.tokens), ..size }
-        };
+        let size = |p: &Prepared| p.context_size(args.compute.room());
         let (mut live, _) =
             model.start(vocabulary, args.compute.settings(), largest_size(prepared.iter().map(size)))?;
         for prepared in prepared {

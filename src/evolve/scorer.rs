@@ -11,7 +11,7 @@ use crate::model::{Live, ModelError, Settings, Vocabulary};
 use crate::plan::Siblings;
 use crate::recipe::Recipe;
 use crate::score::stats::{Paired, paired};
-use crate::score::{Prepared, Progress, Score, ScoreError, largest_size};
+use crate::score::{Prepared, Progress, Room, Score, ScoreError, largest_size};
 use crate::tasks::Task;
 
 /// Which questions to ask.
@@ -141,7 +141,7 @@ pub struct LiveScorer<'a> {
     vocabulary: Arc<Vocabulary>,
     exams: Vec<Exam>,
     settings: Settings,
-    parallel: u32,
+    room: Room,
     stop: &'a AtomicBool,
     live: Option<Live>,
 }
@@ -157,7 +157,7 @@ impl<'a> LiveScorer<'a> {
         vocabulary: &Path,
         goals: Vec<(f64, Arc<Task>, Arc<Task>)>,
         settings: Settings,
-        parallel: u32,
+        room: Room,
         stop: &'a AtomicBool,
     ) -> Result<Self, EvolveError> {
         let vocabulary = Arc::new(Vocabulary::load(vocabulary, None).map_err(ScoreError::from)?);
@@ -165,7 +165,7 @@ impl<'a> LiveScorer<'a> {
             Ok(Exam { weight, search: Prepared::new(search, &vocabulary)?, test: Prepared::new(test, &vocabulary)? })
         };
         let exams = goals.into_iter().map(exam).collect::<Result<_, ScoreError>>()?;
-        Ok(Self { siblings, vocabulary, exams, settings, parallel, stop, live: None })
+        Ok(Self { siblings, vocabulary, exams, settings, room, stop, live: None })
     }
 
     /// Makes `recipe` the running model; returns the seconds it took.
@@ -186,7 +186,7 @@ impl<'a> LiveScorer<'a> {
     }
 
     fn size(&self) -> crate::model::ContextSize {
-        largest_size(self.exams.iter().flat_map(|e| [&e.search, &e.test]).map(|p| p.context_size(self.parallel)))
+        largest_size(self.exams.iter().flat_map(|e| [&e.search, &e.test]).map(|p| p.context_size(self.room)))
     }
 }
 
@@ -237,7 +237,7 @@ impl Scorer for LiveScorer<'_> {
         let vocabulary = Arc::new(Vocabulary::load(path, None).map_err(failed)?);
         let own = |e: &Exam| Ok((e.weight, Prepared::new(e.test.shared_task(), &vocabulary)?));
         let exams = self.exams.iter().map(own).collect::<Result<Vec<_>, ScoreError>>()?;
-        let size = largest_size(exams.iter().map(|(_, p)| p.context_size(self.parallel)));
+        let size = largest_size(exams.iter().map(|(_, p)| p.context_size(self.room)));
         let mut live = Live::of_file(path, Arc::clone(&vocabulary), self.settings, size).map_err(failed)?;
         let exams: Vec<(f64, &Prepared)> = exams.iter().map(|(w, p)| (*w, p)).collect();
         let (fitness, tasks, score_seconds) = examine(&mut live, &exams, None, self.stop)?;

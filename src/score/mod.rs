@@ -63,6 +63,15 @@ impl<'a> Progress<'a> {
     }
 }
 
+/// What a user allows a context to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Most sequences side by side.
+    pub parallel: u32,
+    /// Tokens of each; what the task needs if `None`.
+    pub tokens: Option<u32>,
+}
+
 /// A task in one model's tokens, ready to be asked as often as there are recipes.
 pub struct Prepared {
     task: Arc<Task>,
@@ -98,15 +107,15 @@ impl Prepared {
         Arc::clone(&self.task)
     }
 
-    /// The context that the task needs, with up to `parallel` sequences side by side.
-    pub fn context_size(&self, parallel: u32) -> ContextSize {
+    /// The context that the task needs.
+    pub fn context_size(&self, room: Room) -> ContextSize {
         let longest = self.prompts.iter().map(Vec::len).max().unwrap_or(0);
-        let tokens = (longest + self.max_tokens()).next_multiple_of(CONTEXT_STEP);
+        let needed = (longest + self.max_tokens()).next_multiple_of(CONTEXT_STEP);
         let sequences = match self.task.kind {
-            Kind::Generate(_) => parallel.min(u32::try_from(self.prompts.len()).unwrap_or(u32::MAX)).max(1),
+            Kind::Generate(_) => room.parallel.min(u32::try_from(self.prompts.len()).unwrap_or(u32::MAX)).max(1),
             Kind::Perplexity => 1,
         };
-        ContextSize { sequences, tokens: u32::try_from(tokens).unwrap_or(u32::MAX) }
+        ContextSize { sequences, tokens: room.tokens.unwrap_or(u32::try_from(needed).unwrap_or(u32::MAX)) }
     }
 
     fn max_tokens(&self) -> usize {

@@ -97,18 +97,26 @@ fn a_truncated_gguf_is_recognised_wherever_it_was_cut() {
 fn parents_of_different_models_are_refused_with_every_difference() {
     let folder = siblings();
     let recipe = |other: &str| {
-        format!("merge_method: linear\nmodels: [{{model: a.gguf, parameters: {{weight: 1}}}}, {{model: {other}, parameters: {{weight: 1}}}}]\n")
+        format!(
+            "merge_method: linear\nmodels: [{{model: a.gguf, parameters: {{weight: 1}}}}, {{model: {other}, parameters: {{weight: 1}}}}]\n"
+        )
     };
     Tiny::llama(128, 3).write(&folder.path("wide.gguf"));
-    let parts = ["FILE", "cannot be merged", "`llama.embedding_length` differs: 64 in `", "a.gguf`, 128 in `", "wide.gguf`"];
+    let parts = ["cannot be merged", "`llama.embedding_length` differs: 64 in `", "a.gguf`, 128 in `", "wide.gguf`"];
     recipe_refused(&folder, &recipe("wide.gguf"), &parts);
 
     let mut other = Tiny::llama(64, 4);
     let tokens = other.metadata.strings("tokenizer.ggml.tokens").unwrap();
-    let swapped = (0..tokens.len()).map(|id| tokens.get(if id == 5 { 6 } else { id }).unwrap()).collect::<ggraft::gguf::Strings>();
+    let swapped = (0..tokens.len())
+        .map(|id| tokens.get(if id == 5 { 6 } else { id }).unwrap())
+        .collect::<ggraft::gguf::Strings>();
     other.metadata.insert("tokenizer.ggml.tokens", swapped);
     other.write(&folder.path("words.gguf"));
-    recipe_refused(&folder, &recipe("words.gguf"), &["`tokenizer.ggml.tokens` differs", "1 differ", "id 5", "words.gguf"]);
+    recipe_refused(
+        &folder,
+        &recipe("words.gguf"),
+        &["`tokenizer.ggml.tokens` differs", "1 differ", "id 5", "words.gguf"],
+    );
 
     let mut other = Tiny::llama(64, 5);
     other.metadata.insert("general.architecture", "qwen2");
@@ -125,15 +133,40 @@ fn parents_of_different_models_are_refused_with_every_difference() {
 #[test]
 fn a_typing_mistake_in_a_recipe_is_shown_with_its_place_and_the_word_that_was_meant() {
     let folder = siblings();
-    let good = "models:\n  - model: a.gguf\n    parameters: {weight: 1}\n  - model: b.gguf\n    parameters: {weight: 1}\n";
-    recipe_refused(&folder, &format!("merge_metod: linear\n{good}"), &["error: FILE:1:1: ", "`merge_metod`", "did you mean `merge_method`?"]);
-    recipe_refused(&folder, &format!("merge_method: slurp\n{good}"), &["error: FILE:1:15: ", "`slurp`", "did you mean `slerp`?"]);
-    recipe_refused(&folder, &format!("merge_method: blend\n{good}"), &["error: FILE:1:15: ", "`blend`", "known: `linear`"]);
+    let good =
+        "models:\n  - model: a.gguf\n    parameters: {weight: 1}\n  - model: b.gguf\n    parameters: {weight: 1}\n";
+    recipe_refused(
+        &folder,
+        &format!("merge_metod: linear\n{good}"),
+        &["error: FILE:1:1: ", "`merge_metod`", "did you mean `merge_method`?"],
+    );
+    recipe_refused(
+        &folder,
+        &format!("merge_method: slurp\n{good}"),
+        &["error: FILE:1:15: ", "`slurp`", "did you mean `slerp`?"],
+    );
+    recipe_refused(
+        &folder,
+        &format!("merge_method: blend\n{good}"),
+        &["error: FILE:1:15: ", "`blend`", "known: `linear`"],
+    );
     let typo = good.replace("{weight: 1}\n  -", "{wieght: 1}\n  -");
-    recipe_refused(&folder, &format!("merge_method: linear\n{typo}"), &["error: FILE:4:18: ", "`wieght`", "did you mean `weight`?"]);
+    recipe_refused(
+        &folder,
+        &format!("merge_method: linear\n{typo}"),
+        &["error: FILE:4:18: ", "`wieght`", "did you mean `weight`?"],
+    );
     let value = good.replacen("weight: 1", "weight: heavy", 1);
-    recipe_refused(&folder, &format!("merge_method: linear\n{value}"), &["error: FILE:4:26: ", "`weight` is `heavy`", "must be a number"]);
-    recipe_refused(&folder, &format!("merge_method: linear\nout_type: q9_0\n{good}"), &["error: FILE:2:11: ", "`q9_0`", "`q8_0`"]);
+    recipe_refused(
+        &folder,
+        &format!("merge_method: linear\n{value}"),
+        &["error: FILE:4:26: ", "`weight` is `heavy`", "must be a number"],
+    );
+    recipe_refused(
+        &folder,
+        &format!("merge_method: linear\nout_type: q9_0\n{good}"),
+        &["error: FILE:2:11: ", "`q9_0`", "`q8_0`"],
+    );
     recipe_refused(&folder, "merge_method: [linear\n", &["error: FILE:"]);
 }
 
@@ -141,7 +174,11 @@ fn a_typing_mistake_in_a_recipe_is_shown_with_its_place_and_the_word_that_was_me
 fn a_recipe_that_lacks_something_says_what_and_where() {
     let folder = siblings();
     let models = "models: [{model: a.gguf}, {model: b.gguf}]\n";
-    recipe_refused(&folder, &format!("merge_method: linear\n{models}"), &["FILE:2:", "missing required parameter `weight`", "`a.gguf`", "`token_embd.weight`"]);
+    recipe_refused(
+        &folder,
+        &format!("merge_method: linear\n{models}"),
+        &["FILE:2:", "missing required parameter `weight`", "`a.gguf`", "`token_embd.weight`"],
+    );
     let slerp = "merge_method: slerp\nbase_model: a.gguf\nmodels: [{model: b.gguf}]\n";
     recipe_refused(&folder, slerp, &["FILE:", "missing required parameter `t`"]);
     recipe_refused(&folder, &format!("merge_method: ties\n{models}"), &["FILE:", "`ties`", "set `base_model`"]);
@@ -157,7 +194,11 @@ fn a_layer_range_beyond_the_model_is_refused_with_the_number_of_layers() {
             "merge_method: passthrough\nslices:\n  - sources: [{{model: a.gguf, layer_range: {a}}}]\n  - sources: [{{model: b.gguf, layer_range: {b}}}]\n"
         )
     };
-    recipe_refused(&folder, &slices("[0, 1]", "[1, 3]"), &["error: recipe `", "FILE:4:15: ", "`layer_range` [1, 3) of `b.gguf`", "2 layers"]);
+    recipe_refused(
+        &folder,
+        &slices("[0, 1]", "[1, 3]"),
+        &["FILE:4:15: ", "`layer_range` [1, 3) of `b.gguf`", "2 layers"],
+    );
     recipe_refused(&folder, &slices("[1, 1]", "[0, 2]"), &["FILE:3:15: ", "`layer_range` is [1, 1]"]);
     recipe_refused(&folder, &slices("[0, -1]", "[0, 2]"), &["FILE:3:"]);
 }
@@ -169,7 +210,11 @@ fn export_never_overwrites_a_parent() {
     let recipe = folder.write("recipe.yaml", text);
     let (a, before) = (folder.path("a.gguf"), fs::read(folder.path("a.gguf")).unwrap());
     std::os::unix::fs::symlink(&a, folder.path("link.gguf")).unwrap();
-    for out in [a.clone(), folder.path("link.gguf"), folder.path("../").join(folder.path("").file_name().unwrap()).join("a.gguf")] {
+    for out in [
+        a.clone(),
+        folder.path("link.gguf"),
+        folder.path("../").join(folder.path("").file_name().unwrap()).join("a.gguf"),
+    ] {
         let args = ["export".as_ref(), recipe.as_os_str(), "-o".as_ref(), out.as_os_str()];
         refused(args, &["is a parent of this recipe", "give another name to `-o`", out.to_str().unwrap()]);
         refused(["export".as_ref(), a.as_os_str(), "-o".as_ref(), out.as_os_str()], &["is a parent"]);
@@ -193,7 +238,14 @@ fn a_task_that_does_not_fit_its_data_is_refused_with_line_and_columns() {
     let (task_name, data_name) = (task.to_str().unwrap(), data.to_str().unwrap());
 
     fs::write(&task, text.replace("{{ answer }}", "{{ solution }}")).unwrap();
-    score(&task, &[&format!("error: {data_name}:1: "), "`solution`", "`answer`", "prompt, answer, reference"]);
+    score(
+        &task,
+        &[
+            &format!("error: {data_name}:1: "),
+            "no value for `solution`, which `answer` needs",
+            "the row has `prompt`, `answer`, `reference`",
+        ],
+    );
     fs::write(&task, text.replace("metric: number", "metrics: number")).unwrap();
     score(&task, &[&format!("error: {task_name}:7:1: "), "`metrics`", "did you mean `metric`?"]);
     fs::write(&task, text.replace("kind: generate", "kind: choice")).unwrap();
@@ -216,14 +268,23 @@ fn an_evolve_file_asking_for_what_there_is_not_is_refused_before_anything_is_wri
     let tasks = "tasks: [{task: target.yaml, test: target_test.jsonl}]\n";
     let cases = [
         (format!("{genome}{tasks}search: {{race: true}}\n"), vec!["FILE:3:16: ", "`race` is not supported yet"]),
-        (format!("{genome}{tasks}search: {{space: hybrid}}\n"), vec!["FILE:3:17: ", "`space: hybrid` is not supported yet"]),
+        (
+            format!("{genome}{tasks}search: {{space: hybrid}}\n"),
+            vec!["FILE:3:17: ", "`space: hybrid` is not supported yet"],
+        ),
         (format!("{genome}{tasks}limit: 3\n"), vec!["FILE:3:8: ", "`limit` belongs into the task file", "minibatch"]),
         (format!("{genome}{tasks}serch: {{}}\n"), vec!["FILE:3:1: ", "`serch`", "did you mean `search`?"]),
         (format!("{genome}tasks: [{{task: target.yaml}}]\n"), vec!["FILE:2:", "`test` is missing"]),
-        (format!("{genome}tasks: [{{name: gsm8k, test: target_test.jsonl}}]\n"), vec!["FILE:2:", "`gsm8k` is no task file"]),
+        (
+            format!("{genome}tasks: [{{name: gsm8k, test: target_test.jsonl}}]\n"),
+            vec!["FILE:2:", "`gsm8k` is no task file"],
+        ),
         (format!("{}{tasks}", genome.replace("linear", "karcher")), vec!["FILE:1:", "no genome for `karcher`"]),
         (format!("{}{tasks}", genome.replace("a.gguf, ", "")), vec!["FILE:1:", "at least two models"]),
-        (format!("{}{tasks}", genome.replace("linear", "linear, layer_granularity: 3")), vec!["`layer_granularity: 3`", "2 layers", "1, 2"]),
+        (
+            format!("{}{tasks}", genome.replace("linear", "linear, layer_granularity: 3")),
+            vec!["`layer_granularity: 3`", "2 layers", "1, 2"],
+        ),
         (format!("{}{tasks}", genome.replace("b.gguf", "gone.gguf")), vec!["gone.gguf"]),
     ];
     let out = folder.path("out");
@@ -259,7 +320,7 @@ fn a_journal_that_cannot_grow_ends_the_search_with_an_error_and_can_be_resumed()
     })
     .to_string();
     text.push_str("\n#");
-    text.push_str(&"x".repeat(LIMIT_KB * 1024 - text.len() - 4000));
+    text.push_str(&"x".repeat(LIMIT_KB * 1024 - text.len() - 2500));
     let evolve = folder.write("evolve.yaml", text);
     let out = folder.path("out");
     let program = program();
@@ -276,6 +337,13 @@ fn a_journal_that_cannot_grow_ends_the_search_with_an_error_and_can_be_resumed()
     assert_parts(&done, 1, &["cannot write `", "journal.jsonl", "--resume"]);
     let journal = fs::read_to_string(out.join("journal.jsonl")).unwrap();
     assert!(journal.ends_with('\n') && journal.lines().count() > 1, "{} lines", journal.lines().count());
-    let done = ggraft(["evolve".as_ref(), evolve.as_os_str(), "--out".as_ref(), out.as_os_str(), "--resume".as_ref(), "--json".as_ref()]);
+    let done = ggraft([
+        "evolve".as_ref(),
+        evolve.as_os_str(),
+        "--out".as_ref(),
+        out.as_os_str(),
+        "--resume".as_ref(),
+        "--json".as_ref(),
+    ]);
     assert_eq!(done.json()["evaluations"], 12);
 }

@@ -1,1 +1,336 @@
-//! Still to come.
+//! `ggraft evolve` from outside: what it promises to print and to leave alone, and that nothing it survives changes its result.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::SystemTime;
+
+use serde_json::Value;
+
+use crate::support::{Folder, Output, ggraft, lines, program, quickstart, target_task};
+
+/// Candidates of the small search: three generations of four.
+const BUDGET: u64 = 12;
+const SEARCH_QUESTIONS: usize = 12;
+const TEST_QUESTIONS: usize = 6;
+
+/// A folder with everything for a small search.
+struct Small(Folder);
+
+impl Small {
+    fn new() -> Self {
+        let folder = Folder::new();
+        target_task(&folder, "target_search.jsonl", SEARCH_QUESTIONS);
+        folder.write("target_test.jsonl", lines("target_test.jsonl", TEST_QUESTIONS));
+        for name in ["base", "math", "ja"] {
+            fs::copy(quickstart(&format!("{name}-Q8_0.gguf")), folder.path(&format!("{name}.gguf"))).unwrap();
+        }
+        let text = format!(
+            "genome:\n  models: [math.gguf, ja.gguf]\n  base_model: base.gguf\n  merge_method: task_arithmetic\n  layer_granularity: 4\n\
+             tasks: [{{task: target.yaml, test: target_test.jsonl}}]\n\
+             search: {{budget: {BUDGET}, population: 4, minibatch: 6, finalists: 2, seed: 3}}\n"
+        );
+        folder.write("evolve.yaml", text);
+        Self(folder)
+    }
+
+    fn out(&self, name: &str) -> PathBuf {
+        self.0.path(name)
+    }
+
+    fn args(&self, out: &str, more: &[&str]) -> Vec<OsString> {
+        let mut args = vec![
+            "evolve".into(),
+            self.0.path("evolve.yaml").into(),
+            "--json".into(),
+            "--out".into(),
+            self.out(out).into(),
+        ];
+        args.extend(more.iter().map(OsString::from));
+        args
+    }
+
+    fn run(&self, out: &str, more: &[&str]) -> Output {
+        ggraft(self.args(out, more))
+    }
+
+    /// Starts a search and returns when it has said `mark` on stderr, at once after that moment.
+    fn run_until(&self, out: &str, more: &[&str], mark: &str) -> Started {
+        let mut command = program();
+        let mut child =
+            command.args(self.args(out, more)).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut said = String::new();
+        while !said.lines().any(|line| line.starts_with(mark)) {
+            assert_ne!(stderr.read_line(&mut said).unwrap(), 0, "it ended before {mark:?}: {said}");
+        }
+        Started { child, stderr, said }
+    }
+
+    /// The result of an undisturbed search, with its recipe.
+    fn undisturbed(&self) -> (Value, String) {
+        let json = self.run("undisturbed", &[]).json();
+        (scores(&json), self.best("undisturbed"))
+    }
+
+    fn best(&self, out: &str) -> String {
+        fs::read_to_string(self.out(out).join("best.yaml")).unwrap()
+    }
+
+    fn journal(&self, out: &str) -> String {
+        fs::read_to_string(self.out(out).join("journal.jsonl")).unwrap()
+    }
+
+    /// Resumes the search in `out` and asserts that it ends as the undisturbed one did.
+    fn assert_resumes(&self, out: &str, undisturbed: &(Value, String)) {
+        let json = self.run(out, &["--resume"]).json();
+        assert_eq!((scores(&json), self.best(out)), *undisturbed, "{out}");
+    }
+}
+
+/// A running search.
+struct Started {
+    child: Child,
+    stderr: BufReader<ChildStderr>,
+    said: String,
+}
+
+impl Started {
+    /// `kill -9`: it can do nothing about it.
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// What Ctrl-C does; returns how it ended.
+    fn interrupt(mut self) -> Output {
+        assert!(Command::new("sh").args(["-c", &format!("kill -INT {}", self.child.id())]).status().unwrap().success());
+        self.stderr.read_to_string(&mut self.said).unwrap();
+        let mut output: Output = self.child.wait_with_output().unwrap().into();
+        output.stderr = self.said;
+        output
+    }
+}
+
+/// The parts of a result that must not depend on when and where it was computed.
+fn scores(json: &Value) -> Value {
+    let mut json = json.clone();
+    json["best"].as_object_mut().unwrap().remove("recipe");
+    let object = json.as_object_mut().unwrap();
+    for changing in ["seconds", "swap_seconds_total", "disk_write_bytes", "journal_bytes"] {
+        object.remove(changing).unwrap_or_else(|| panic!("no `{changing}`"));
+    }
+    json
+}
+
+/// Every file under `folder` with its size and time of change.
+fn files(folder: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let stat = fs::metadata(&path).unwrap();
+        if stat.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.insert(path, (stat.len(), stat.modified().unwrap()));
+        }
+    }
+    found
+}
+
+#[test]
+fn a_search_prints_what_the_contract_promises_and_writes_only_into_its_folder() {
+    let small = Small::new();
+    let elsewhere = Folder::new();
+    let (before, working) = (files(&small.out("")), elsewhere.path(""));
+    let done = Output::of(program().args(small.args("deep/out", &[])).current_dir(&working).env("TMPDIR", &working));
+    let json = done.json();
+
+    assert_eq!(json["evaluations"], BUDGET);
+    assert_eq!(json["disk_write_bytes"], 0);
+    assert!(json["seconds"].as_f64().unwrap() > json["swap_seconds_total"].as_f64().unwrap());
+    assert!(json["swap_seconds_total"].as_f64().unwrap() > 0.0);
+    // Candidates answer 6 questions each, the mean and two finalists all 12, three parents, the uniform merge and the best the test.
+    assert_eq!(json["items_scored"], BUDGET * 6 + 3 * SEARCH_QUESTIONS as u64 + 5 * TEST_QUESTIONS as u64);
+    let fraction = |v: &Value| assert!(v.as_f64().is_some_and(|v| (0.0..=1.0).contains(&v)), "{v}");
+    let interval =
+        |v: &Value| v.as_array().filter(|v| v.len() == 2).unwrap_or_else(|| panic!("{v}")).iter().for_each(fraction);
+    fraction(&json["best"]["search_score"]);
+    fraction(&json["best"]["test_score"]);
+    interval(&json["best"]["ci95"]);
+    let parents = json["parents"].as_array().unwrap();
+    assert_eq!(
+        parents.iter().map(|p| p["model"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["math.gguf", "ja.gguf", "base.gguf"]
+    );
+    for parent in parents {
+        fraction(&parent["test_score"]);
+        interval(&parent["ci95"]);
+    }
+
+    assert_eq!(json["best"]["recipe"].as_str().unwrap(), small.out("deep/out/best.yaml").to_str().unwrap());
+    let mut after = files(&small.out(""));
+    for name in ["journal.jsonl", "best.yaml", "report.html"] {
+        assert!(after.remove(&small.out("deep/out").join(name)).is_some_and(|(size, _)| size > 0), "no {name}");
+    }
+    assert_eq!(after, before, "files outside the out folder, or strange ones in it");
+    assert_eq!(files(&working), BTreeMap::new(), "files in the working or temporary folder");
+}
+
+#[test]
+fn the_best_recipe_is_a_plain_recipe_that_scores_as_reported() {
+    let small = Small::new();
+    let json = small.run("out", &[]).json();
+    let task = small.0.path("target.yaml");
+    fs::copy(small.0.path("target_test.jsonl"), small.0.path("target_search.jsonl")).unwrap();
+    let best = small.out("out/best.yaml");
+    let score =
+        ggraft([OsStr::new("score"), best.as_os_str(), OsStr::new("--task"), task.as_os_str(), OsStr::new("--json")])
+            .json();
+    assert_eq!(score["results"][0]["value"], json["best"]["test_score"]);
+    assert_eq!(score["results"][0]["n"], TEST_QUESTIONS);
+}
+
+#[test]
+fn a_search_that_was_killed_resumes_to_the_undisturbed_result() {
+    let small = Small::new();
+    let undisturbed = small.undisturbed();
+    let marks = [
+        "candidate 1:",
+        "candidate 6:",
+        "candidate 12:",
+        "scoring: finalists",
+        "scoring: ja.gguf",
+        "scoring: best recipe",
+    ];
+    for (i, mark) in marks.iter().enumerate() {
+        let out = format!("killed-{i}");
+        small.run_until(&out, &[], mark).kill();
+        assert!(!small.out(&out).join("best.yaml").exists(), "it ended before it was killed at {mark:?}");
+        small.assert_resumes(&out, &undisturbed);
+    }
+    // Killed twice on the way.
+    small.run_until("twice", &[], "candidate 2:").kill();
+    small.run_until("twice", &["--resume"], "candidate 7:").kill();
+    small.assert_resumes("twice", &undisturbed);
+    // And a search that has come to its end says the same once more.
+    small.assert_resumes("twice", &undisturbed);
+}
+
+#[test]
+fn resuming_does_not_score_again_what_the_journal_has() {
+    let small = Small::new();
+    small.run_until("out", &[], "candidate 9:").kill();
+    let before = small.journal("out");
+    let whole = &before[..=before.rfind('\n').unwrap()];
+    small.run("out", &["--resume"]).json();
+    assert!(small.journal("out").starts_with(whole), "old lines were changed");
+    let candidates = |journal: &str| journal.lines().filter(|line| line.starts_with("{\"kind\":\"candidate\"")).count();
+    assert!(candidates(whole) >= 9);
+    assert_eq!(candidates(&small.journal("out")), BUDGET as usize);
+}
+
+#[test]
+fn a_last_line_cut_short_by_a_crash_is_dropped() {
+    let small = Small::new();
+    let undisturbed = small.undisturbed();
+    let journal = small.journal("undisturbed");
+    let ends: Vec<usize> = journal.match_indices('\n').map(|(at, _)| at + 1).collect();
+    // Cut inside the first line, inside a candidate, just before a line's end, inside the test phase.
+    for (i, cut) in [ends[0] / 2, ends[4] + 40, ends[7] - 1, ends[ends.len() - 3] + 5].into_iter().enumerate() {
+        let out = format!("cut-{i}");
+        small.0.write(&format!("{out}/journal.jsonl"), &journal[..cut]);
+        small.assert_resumes(&out, &undisturbed);
+    }
+    // Damage anywhere else is not passed over.
+    let damaged = journal.replacen("{\"kind\":\"candidate\"", "{\"kind\":\"candid", 1);
+    let path = small.0.write("damaged/journal.jsonl", damaged);
+    let done = small.run("damaged", &["--resume"]);
+    let error = done.error(2);
+    assert!(error.contains(&format!("{}:2: ", path.display())) && error.contains("another `--out`"), "{error}");
+}
+
+#[test]
+fn resuming_another_search_is_refused_and_the_change_named() {
+    let small = Small::new();
+    small.run_until("out", &[], "candidate 2:").kill();
+    // What a killed search leaves of its last line is dropped by any resume; only then can "unchanged" be asked.
+    let refused = |more: &[&str], what: &str| {
+        let before = small.journal("out");
+        let done = small.run("out", &[&["--resume"], more].concat());
+        let error = done.error(2);
+        assert!(
+            error.contains("journal.jsonl` is the journal of another search") && error.contains(what),
+            "{what:?} not in {error}"
+        );
+        assert_eq!(small.journal("out"), before, "the journal was touched");
+    };
+    refused(&["--seed", "4"], "the seed, 3 before and 4 now,");
+
+    let evolve = fs::read_to_string(small.0.path("evolve.yaml")).unwrap();
+    small.0.write("evolve.yaml", evolve.replace("population: 4", "population: 5"));
+    refused(&[], "the evolve file changed");
+    small.0.write("evolve.yaml", &evolve);
+
+    let task = fs::read_to_string(small.0.path("target.yaml")).unwrap();
+    small.0.write("target.yaml", task.replace("max_tokens: 48", "max_tokens: 47"));
+    refused(&[], "`target` changed");
+    small.0.write("target.yaml", &task);
+
+    for data in ["target_search.jsonl", "target_test.jsonl"] {
+        let text = fs::read_to_string(small.0.path(data)).unwrap();
+        small.0.write(data, text.replacen("問", "間", 1));
+        refused(&[], "`target` changed");
+        small.0.write(data, &text);
+    }
+
+    let model = fs::read(small.0.path("ja.gguf")).unwrap();
+    let mut other = model.clone();
+    *other.last_mut().unwrap() ^= 1;
+    small.0.write("ja.gguf", other);
+    refused(&[], "ja.gguf` changed");
+    small.0.write("ja.gguf", model);
+
+    // All restored: it goes on. More candidates are no other search.
+    let json = small.run("out", &["--resume", "--max-evals", "14"]).json();
+    assert_eq!(json["evaluations"], 14);
+}
+
+#[test]
+fn a_folder_with_a_search_is_never_taken_for_a_new_one_nor_an_empty_one_resumed() {
+    let small = Small::new();
+    small.run_until("out", &[], "candidate 1:").kill();
+    let before = small.journal("out");
+    let done = small.run("out", &[]);
+    assert!(done.error(2).contains("already holds a search; continue it with `--resume`"), "{done:?}");
+    assert_eq!(small.journal("out"), before);
+    let done = small.run("nothing", &["--resume"]);
+    assert!(done.error(2).contains("nothing to resume"), "{done:?}");
+    assert!(!small.out("nothing").exists());
+}
+
+#[test]
+fn an_interrupted_search_leaves_its_best_so_far_and_can_go_on() {
+    let small = Small::new();
+    let undisturbed = small.undisturbed();
+    for (i, mark) in ["candidate 5:", "scoring: finalists"].iter().enumerate() {
+        let out = format!("interrupted-{i}");
+        let done = small.run_until(&out, &[], mark).interrupt();
+        assert_eq!(done.code(), 1, "{done:?}");
+        assert!(
+            done.stderr.contains("error: stopped before its end") && done.stderr.contains("--resume"),
+            "{}",
+            done.stderr
+        );
+        let json = done.object();
+        assert_eq!(json["interrupted"], true);
+        let evaluations = json["evaluations"].as_u64().unwrap();
+        assert!((5..=BUDGET).contains(&evaluations), "{evaluations}");
+        assert!(json["best"]["search_score"].is_number() && json["best"]["test_score"].is_null(), "{json}");
+        assert_eq!(ggraft([OsStr::new("inspect"), small.out(&out).join("best.yaml").as_os_str()]).code(), 0);
+        small.assert_resumes(&out, &undisturbed);
+    }
+}
