@@ -70,7 +70,7 @@ mod tests {
         }
         let known = |id: &u32| GgmlType::from_id(*id).is_some();
         let removed = [4, 5, 31, 32, 33, 36, 37, 38];
-        let want: Vec<u32> = (0..sys::GGML_TYPE_COUNT as u32).filter(|id| !removed.contains(id)).collect();
+        let want: Vec<u32> = (0..sys::GGML_TYPE_COUNT).filter(|id| !removed.contains(id)).collect();
         assert_eq!((0..1000).filter(known).collect::<Vec<u32>>(), want, "types that llama.cpp can load");
     }
 

@@ -181,14 +181,14 @@ fn unknown_keys_are_met_with_a_suggestion() {
         assert_eq!(error(load(&yaml)), format!("task.yaml:12:1: unknown key `{wrong}`: did you mean `{right}`?"));
     }
     let far = error(load(&format!("{TARGET}temperature: 1\n")));
-    assert!(far.starts_with("task.yaml:12:1: unknown key `temperature`: known are `name`, `data`, "), "{far}");
+    assert!(far.starts_with("task.yaml:12:1: unknown key `temperature`; known: `name`, `data`, "), "{far}");
 }
 
 #[test]
 fn unknown_values_are_met_with_a_suggestion() {
     assert_eq!(
         error(load(&with("metric", "fuzzy"))),
-        "task.yaml:11:9: unknown value `fuzzy`: known are `number`, `exact`, `contains`, `regex`, `rouge_l`, \
+        "task.yaml:11:9: unknown value `fuzzy`; known: `number`, `exact`, `contains`, `regex`, `rouge_l`, \
          `accuracy`, `accuracy_norm`, `bits_per_byte`"
     );
     assert_eq!(

@@ -223,24 +223,14 @@ fn real_model(file: &str, layers: u32) {
     );
     export(&folder.write("sibling.yaml", bent), &sibling, &["--type", "bf16"]);
     let middle = layers / 2;
-    let recipes = [
-        (
-            "blend",
-            format!(
-                "merge_method: ties\nbase_model: BASE\nmodels: [{{model: JA, parameters: {{weight: 0.7, density: 0.5}}}}]"
-            ),
-        ),
-        (
-            "stacked",
-            format!(
-                "merge_method: passthrough\nslices:\n  - sources: [{{model: BASE, layer_range: [0, {}]}}]\n  \
-                 - sources: [{{model: JA, layer_range: [{}, {layers}]}}]",
-                middle + 1,
-                middle - 2
-            ),
-        ),
-    ];
-    let recipes: Vec<(&str, &str)> = recipes.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let blend = "merge_method: ties\nbase_model: BASE\nmodels: [{model: JA, parameters: {weight: 0.7, density: 0.5}}]";
+    let stacked = format!(
+        "merge_method: passthrough\nslices:\n  - sources: [{{model: BASE, layer_range: [0, {}]}}]\n  \
+         - sources: [{{model: JA, layer_range: [{}, {layers}]}}]",
+        middle + 1,
+        middle - 2
+    );
+    let recipes = [("blend", blend), ("stacked", stacked.as_str())];
     let mut values = assert_exact(&folder, &named(&recipes, "", [&model, &model, &sibling]), &task);
     let one = folder.write("one.yaml", format!("merge_method: passthrough\nmodels: [{{model: {model:?}}}]\n"));
     let own = perplexities(&[model, one, sibling], &task);

@@ -80,8 +80,10 @@ impl Small {
         fs::read_to_string(self.out(out).join("best.yaml")).unwrap()
     }
 
+    /// The whole lines of a journal: a kill may leave a part of one more.
     fn journal(&self, out: &str) -> String {
-        fs::read_to_string(self.out(out).join("journal.jsonl")).unwrap()
+        let text = fs::read_to_string(self.out(out).join("journal.jsonl")).unwrap();
+        text[..=text.rfind('\n').unwrap()].to_owned()
     }
 
     /// Resumes the search in `out` and asserts that it ends as the undisturbed one did.
@@ -209,7 +211,9 @@ fn a_search_that_was_killed_resumes_to_the_undisturbed_result() {
     for (i, mark) in marks.iter().enumerate() {
         let out = format!("killed-{i}");
         small.run_until(&out, &[], mark).kill();
-        assert!(!small.out(&out).join("best.yaml").exists(), "it ended before it was killed at {mark:?}");
+        if mark.starts_with("candidate") {
+            assert!(!small.out(&out).join("best.yaml").exists(), "it ended before it was killed at {mark:?}");
+        }
         small.assert_resumes(&out, &undisturbed);
     }
     // Killed twice on the way.
@@ -225,11 +229,10 @@ fn resuming_does_not_score_again_what_the_journal_has() {
     let small = Small::new();
     small.run_until("out", &[], "candidate 9:").kill();
     let before = small.journal("out");
-    let whole = &before[..=before.rfind('\n').unwrap()];
     small.run("out", &["--resume"]).json();
-    assert!(small.journal("out").starts_with(whole), "old lines were changed");
+    assert!(small.journal("out").starts_with(&before), "old lines were changed");
     let candidates = |journal: &str| journal.lines().filter(|line| line.starts_with("{\"kind\":\"candidate\"")).count();
-    assert!(candidates(whole) >= 9);
+    assert!(candidates(&before) >= 9);
     assert_eq!(candidates(&small.journal("out")), BUDGET as usize);
 }
 
@@ -257,7 +260,6 @@ fn a_last_line_cut_short_by_a_crash_is_dropped() {
 fn resuming_another_search_is_refused_and_the_change_named() {
     let small = Small::new();
     small.run_until("out", &[], "candidate 2:").kill();
-    // What a killed search leaves of its last line is dropped by any resume; only then can "unchanged" be asked.
     let refused = |more: &[&str], what: &str| {
         let before = small.journal("out");
         let done = small.run("out", &[&["--resume"], more].concat());
