@@ -23,8 +23,10 @@ fn share_cores() {
     if env::var_os(SPINS.0).is_some() || env::var_os("OMP_WAIT_POLICY").is_some() {
         return;
     }
+    // By its path and not as /proc/self/exe, which `ps` and `pkill` would show as `exe`.
+    let Ok(program) = env::current_exe() else { return };
     let mut arguments = env::args_os();
-    let mut again = Command::new("/proc/self/exe");
+    let mut again = Command::new(program);
     if let Some(name) = arguments.next() {
         again.arg0(name);
     }

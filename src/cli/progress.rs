@@ -1,6 +1,11 @@
 //! Progress bars on stderr, with time left; silent where stderr is no terminal.
 
+use std::time::Duration;
+
 use indicatif::{ProgressBar, ProgressStyle};
+
+/// How often the clock on the bar moves between two items.
+const TICK: Duration = Duration::from_millis(500);
 
 /// A bar over `total` items called `what`.
 pub(super) fn bar(total: usize, what: &str) -> ProgressBar {
@@ -8,5 +13,6 @@ pub(super) fn bar(total: usize, what: &str) -> ProgressBar {
     let style = ProgressStyle::with_template("{prefix} [{bar:30}] {pos}/{len} {elapsed} elapsed, {eta} left {msg}");
     bar.set_style(style.expect("a valid template").progress_chars("=> "));
     bar.set_prefix(what.to_owned());
+    bar.enable_steady_tick(TICK);
     bar
 }

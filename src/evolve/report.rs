@@ -120,7 +120,15 @@ fn draw(points: &[(f64, f64)], svg: &mut String) -> Result<(), String> {
             .x_label_area_size(40)
             .y_label_area_size(60)
             .build_cartesian_2d(0.0..last.0.max(1.0), low - margin..high + margin)?;
-        chart.configure_mesh().x_desc("candidate").y_desc("search score").light_line_style(WHITE).draw()?;
+        chart
+            .configure_mesh()
+            .x_desc("candidate")
+            .y_desc("search score")
+            .x_label_formatter(&|x| format!("{x:.0}"))
+            .axis_desc_style(("sans-serif", 16))
+            .label_style(("sans-serif", 14))
+            .light_line_style(WHITE)
+            .draw()?;
         chart.draw_series(points.iter().map(|p| Circle::new(*p, 2, RGBColor(70, 130, 180).filled())))?;
         chart.draw_series(LineSeries::new(so_far, RGBColor(34, 120, 60).stroke_width(2)))?;
         root.present()

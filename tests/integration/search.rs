@@ -247,6 +247,8 @@ fn a_last_line_cut_short_by_a_crash_is_dropped() {
         let out = format!("cut-{i}");
         small.0.write(&format!("{out}/journal.jsonl"), &journal[..cut]);
         small.assert_resumes(&out, &undisturbed);
+        // And the journal that this leaves is a whole one.
+        small.assert_resumes(&out, &undisturbed);
     }
     // Damage anywhere else is not passed over.
     let damaged = journal.replacen("{\"kind\":\"candidate\"", "{\"kind\":\"candid", 1);
