@@ -89,6 +89,36 @@ pub const METHODS: &[MethodSpec] = &[
         parameters: &[float("t", false, None, "0 is the base model, 1 the other model")],
     },
     MethodSpec {
+        name: "multislerp",
+        summary: "average on the sphere of directions; with a base model, of the task vectors",
+        reference: "https://goddard.blog/posts/multislerp-wow-what-a-cool-idea",
+        base: BaseRule::Optional,
+        inputs: Inputs { with_base: false, min: 1, max: None },
+        parameters: &[
+            WEIGHT,
+            flag("normalize_weights", true, "divide by the sum of the weights"),
+            ParameterSpec { range: (0.0, 1.0), ..float("eps", false, Some(1e-8), "lengths below this count as none") },
+        ],
+    },
+    MethodSpec {
+        name: "karcher",
+        summary: "the models' centre of mass on the sphere of directions, all of them counting the same",
+        reference: "https://en.wikipedia.org/wiki/Karcher_mean",
+        base: BaseRule::Ignored,
+        inputs: Inputs { with_base: true, min: 1, max: None },
+        parameters: &[
+            ParameterSpec {
+                kind: Kind::Int,
+                range: (0.0, 10_000.0),
+                ..float("max_iter", false, Some(10.0), "most steps towards the centre")
+            },
+            ParameterSpec {
+                range: (0.0, 1.0),
+                ..float("tol", false, Some(1e-5), "steps and lengths below this end it")
+            },
+        ],
+    },
+    MethodSpec {
         name: "task_arithmetic",
         summary: "base model plus the weighted sum of the task vectors",
         reference: "https://arxiv.org/abs/2212.04089",
@@ -119,19 +149,20 @@ pub const METHODS: &[MethodSpec] = &[
         ],
     },
     MethodSpec {
+        name: "dare_linear",
+        summary: "task vectors thinned out at random",
+        reference: "https://arxiv.org/abs/2311.03099",
+        base: BaseRule::Required,
+        inputs: Inputs { with_base: true, min: 1, max: None },
+        parameters: DARE,
+    },
+    MethodSpec {
         name: "dare_ties",
         summary: "task vectors thinned out at random, conflicting signs left out",
         reference: "https://arxiv.org/abs/2311.03099",
         base: BaseRule::Required,
         inputs: Inputs { with_base: true, min: 1, max: None },
-        parameters: &[
-            WEIGHT,
-            DENSITY,
-            flag("normalize", false, NORMALIZE_DOC),
-            flag("rescale", true, RESCALE_DOC),
-            LAMBDA,
-            INT8_MASK,
-        ],
+        parameters: DARE,
     },
     MethodSpec {
         name: "passthrough",
@@ -149,6 +180,10 @@ const WITHOUT_EFFECT: &[ParameterSpec] = &[
     flag("rescale", false, "accepted without effect"),
     INT8_MASK,
 ];
+
+/// What both DARE methods take.
+const DARE: &[ParameterSpec] =
+    &[WEIGHT, DENSITY, flag("normalize", false, NORMALIZE_DOC), flag("rescale", true, RESCALE_DOC), LAMBDA, INT8_MASK];
 
 const NORMALIZE_DOC: &str = "divide by the sum of the weights that took part";
 const RESCALE_DOC: &str = "bring what was kept back to the L1 norm of the whole task vector";

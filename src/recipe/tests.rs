@@ -355,7 +355,20 @@ fn hugging_face_filters_catch_what_they_mean_and_nothing_else() {
 #[test]
 fn the_method_table_has_the_six_methods_with_defaults_they_would_accept() {
     let names: Vec<_> = METHODS.iter().map(|method| method.name).collect();
-    assert_eq!(names, ["linear", "slerp", "task_arithmetic", "ties", "dare_ties", "passthrough"]);
+    assert_eq!(
+        names,
+        [
+            "linear",
+            "slerp",
+            "multislerp",
+            "karcher",
+            "task_arithmetic",
+            "ties",
+            "dare_linear",
+            "dare_ties",
+            "passthrough"
+        ]
+    );
     for method in METHODS {
         for (i, spec) in method.parameters.iter().enumerate() {
             assert!(!spec.doc.is_empty() && method.parameters[..i].iter().all(|other| other.name != spec.name));

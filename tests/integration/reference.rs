@@ -144,7 +144,18 @@ fn ties_is_mergekits() {
 }
 
 #[test]
-fn dare_ties_without_dropping_is_mergekits() {
+fn multislerp_is_mergekits() {
+    check("multislerp", 7);
+}
+
+#[test]
+fn karcher_is_mergekits() {
+    check("karcher", 7);
+}
+
+#[test]
+fn dare_without_dropping_is_mergekits() {
+    check("dare_linear", 2);
     check("dare_ties", 3);
 }
 
@@ -157,10 +168,10 @@ fn passthrough_is_mergekits() {
 /// at density 1. This shows that election, weights, `normalize` and `lambda` are mergekit's on thinned-out task vectors. It does not
 /// show ggraft's own masks and rescale: the tests below do, as far as one can without equal random numbers.
 #[test]
-fn dare_ties_on_recorded_masks_is_mergekits() {
+fn dare_on_recorded_masks_is_mergekits() {
     let Reference { mut tensors, cases } = load();
-    let cases: Vec<Case> = cases.into_iter().filter(|c| c.method == "dare_ties" && !c.masks.is_empty()).collect();
-    assert_eq!(cases.len(), 4);
+    let cases: Vec<Case> = cases.into_iter().filter(|c| c.method.starts_with("dare_") && !c.masks.is_empty()).collect();
+    assert_eq!(cases.len(), 8);
     for mut case in cases {
         let base = tensors[case.base.as_ref().unwrap()].data.clone();
         for (input, mask) in &case.masks {

@@ -6,7 +6,10 @@ use ggraft_kernels::{Program, Source};
 
 use super::{PlanError, SourceRef, Statistics};
 
+mod gram;
+mod karcher;
 mod linear;
+mod multislerp;
 mod slerp;
 mod task_vectors;
 
@@ -48,8 +51,11 @@ pub(super) const METHODS: &[(&str, Compile)] = &[
     ("linear", linear::linear),
     ("passthrough", linear::passthrough),
     ("slerp", slerp::slerp),
+    ("multislerp", multislerp::multislerp),
+    ("karcher", karcher::karcher),
     ("task_arithmetic", task_vectors::task_arithmetic),
     ("ties", task_vectors::ties),
+    ("dare_linear", task_vectors::dare_linear),
     ("dare_ties", task_vectors::dare_ties),
 ];
 

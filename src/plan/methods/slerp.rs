@@ -3,6 +3,7 @@
 use ggraft_kernels::Program;
 
 use super::Case;
+use super::gram::Gram;
 use crate::plan::PlanError;
 
 /// Above this cosine the arc is taken for a line.
@@ -14,11 +15,9 @@ const NO_NORM: f64 = 1e-8;
 pub(super) fn slerp(case: &Case) -> Result<Program, PlanError> {
     let t = case.shared("t");
     let base = case.base.unwrap_or(0);
-    let refs: Vec<_> = case.inputs.iter().map(|i| i.source).collect();
-    let sources: Vec<_> = case.inputs.iter().map(|i| i.data).collect();
-    let gram = case.statistics.gram(&refs, &sources, case.elements, case.offset);
-    let norm = |i: usize| Some(gram[i * 3].sqrt()).filter(|n| *n > NO_NORM).unwrap_or(1.0);
-    let cosine = (gram[1] / (norm(0) * norm(1))).clamp(-1.0, 1.0);
+    let gram = Gram::of_sources(case);
+    let norm = |i: usize| Some(gram.norm_of(i)).filter(|n| *n > NO_NORM).unwrap_or(1.0);
+    let cosine = (gram.dot(0, &[0.0, 1.0]) / (norm(0) * norm(1))).clamp(-1.0, 1.0);
     let (at_base, at_other) = if cosine.abs() > COLINEAR {
         (1.0 - t, t)
     } else {

@@ -1,5 +1,5 @@
-//! Generalised task arithmetic: `task_arithmetic` (Ilharco et al. 2212.04089), `ties` (Yadav et al. 2306.01708) and `dare_ties`
-//! (Yu et al. 2311.03099) differ in what they drop from the task vectors and in how these vote.
+//! Generalised task arithmetic: `task_arithmetic` (Ilharco et al. 2212.04089), `ties` (Yadav et al. 2306.01708), `dare_linear` and
+//! `dare_ties` (Yu et al. 2311.03099) differ in what they drop from the task vectors and in how these vote.
 
 use ggraft_kernels::{Keep, MaskKey, Program, TaskVector, keep_threshold, stats};
 
@@ -24,23 +24,30 @@ pub(super) fn task_arithmetic(case: &Case) -> Result<Program, PlanError> {
 
 /// Keeps the largest `density` of each task vector, then only what agrees with the elected sign.
 pub(super) fn ties(case: &Case) -> Result<Program, PlanError> {
-    consensus(case, |input, density| {
+    sparsified(case, true, |input, density| {
         let (base, other) = (&case.inputs[case.base.unwrap_or(0)], &case.inputs[input]);
         let k = if density <= 0.0 { 0 } else { ((density * case.elements as f64) as usize).max(1) };
         case.statistics.largest([base.source, other.source], [&base.data, &other.data], case.elements, k)
     })
 }
 
-/// Keeps a random `density` of each task vector, then only what agrees with the elected sign.
-pub(super) fn dare_ties(case: &Case) -> Result<Program, PlanError> {
-    consensus(case, |input, density| {
-        let (seed, tensor) = case.mask;
-        let key = MaskKey { seed, stream: [tensor, input as u32] };
-        Keep::Random { key, threshold: keep_threshold(density) }
-    })
+/// Keeps a random `density` of each task vector.
+pub(super) fn dare_linear(case: &Case) -> Result<Program, PlanError> {
+    sparsified(case, false, |input, density| random(case, input, density))
 }
 
-fn consensus(case: &Case, sparsify: impl Fn(usize, f64) -> Keep) -> Result<Program, PlanError> {
+/// Keeps a random `density` of each task vector, then only what agrees with the elected sign.
+pub(super) fn dare_ties(case: &Case) -> Result<Program, PlanError> {
+    sparsified(case, true, |input, density| random(case, input, density))
+}
+
+fn random(case: &Case, input: usize, density: f64) -> Keep {
+    let (seed, tensor) = case.mask;
+    let key = MaskKey { seed, stream: [tensor, input as u32] };
+    Keep::Random { key, threshold: keep_threshold(density) }
+}
+
+fn sparsified(case: &Case, consensus: bool, sparsify: impl Fn(usize, f64) -> Keep) -> Result<Program, PlanError> {
     let base = case.base.unwrap_or(0);
     let vector = |source: usize| {
         let density = case.parameter(source, "density");
@@ -56,7 +63,7 @@ fn consensus(case: &Case, sparsify: impl Fn(usize, f64) -> Keep) -> Result<Progr
     Ok(Program::TaskVectors {
         base,
         vectors: vectors(case).map(vector).collect(),
-        consensus: true,
+        consensus,
         normalize: case.shared("normalize") != 0.0,
         lambda: case.shared("lambda") as f32,
     })
