@@ -128,7 +128,7 @@ pub trait Scorer {
 }
 
 /// One task's questions for the search and for the test.
-pub struct Exam {
+struct Exam {
     /// Share in the fitness.
     weight: f64,
     search: Prepared,
