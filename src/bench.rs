@@ -39,7 +39,7 @@ pub struct Figures {
     pub prompt_speed: f64,
     /// Tokens per second of one continuation.
     pub generate_speed: f64,
-    /// Answering [`QUESTIONS`] short questions.
+    /// Answering 32 short questions.
     pub questions: Duration,
     /// Bytes written to disk meanwhile, as the kernel counts them.
     pub disk_write_bytes: Option<u64>,

@@ -64,6 +64,23 @@ pub fn is_recipe(path: &Path) -> bool {
         .is_some_and(|e| e.eq_ignore_ascii_case("yaml") || e.eq_ignore_ascii_case("yml"))
 }
 
+impl Virtual {
+    /// Opens the parents of `recipe` and compiles it.
+    ///
+    /// # Errors
+    /// [`OpenError`] naming the recipe, and the file, tensor or line.
+    pub fn new(recipe: Recipe) -> Result<Self, OpenError> {
+        let in_recipe = |source| match source {
+            // These name the recipe themselves.
+            PlanError::Recipe(error) => OpenError::Recipe(error),
+            source => OpenError::Plan { path: recipe.file.clone(), source },
+        };
+        let siblings = Siblings::open(recipe.models.iter().map(|m| m.path.as_path())).map_err(in_recipe)?;
+        let plan = siblings.plan(&recipe).map_err(in_recipe)?;
+        Ok(Self { recipe, siblings, plan })
+    }
+}
+
 impl Model {
     /// Opens a `.gguf` file, or a recipe `.yaml` and all its parents. Reads headers, no weights (but for what statistics need).
     ///
@@ -71,11 +88,7 @@ impl Model {
     /// [`OpenError`] naming the file, tensor or line.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let kind = if is_recipe(path) {
-            let recipe = Recipe::load(path)?;
-            let in_recipe = |source| OpenError::Plan { path: path.to_owned(), source };
-            let siblings = Siblings::open(recipe.models.iter().map(|m| m.path.as_path())).map_err(in_recipe)?;
-            let plan = siblings.plan(&recipe).map_err(in_recipe)?;
-            Kind::Recipe(Box::new(Virtual { recipe, siblings, plan }))
+            Kind::Recipe(Box::new(Virtual::new(Recipe::load(path)?)?))
         } else {
             Kind::File(Parent::open(path)?)
         };

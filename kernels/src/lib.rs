@@ -3,7 +3,7 @@
 //! - [`GgmlType`] is ggml's type table; [`Codecs`] turns blocks into f32 and back, with ggml's own functions handed in
 //!   for the types that have no code here.
 //! - A [`Program`] says what one destination tensor is: a byte copy, a weighted sum, or a sum of sparsified task vectors.
-//! - [`run`] executes a program over any range of blocks; equal ranges give equal bytes on any number of threads.
+//! - [`run()`] executes a program over any range of blocks; equal ranges give equal bytes on any number of threads.
 //! - [`stats`] has the passes whose results go *into* programs: inner products and order statistics of the sources.
 #![deny(unsafe_op_in_unsafe_fn)]
 

@@ -1,4 +1,4 @@
-//! What one destination tensor is, as plain data: made by a planner, executed by [`crate::run`].
+//! What one destination tensor is, as plain data: made by a planner, executed by [`crate::run()`].
 
 use crate::{GgmlType, MaskKey};
 

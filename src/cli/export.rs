@@ -8,8 +8,7 @@ use serde_json::json;
 use super::args::{ExportArgs, OutTypeArg};
 use super::output::{BadInput, bytes, duration, print, print_json};
 use crate::image;
-use crate::open::is_recipe;
-use crate::plan::Siblings;
+use crate::open::{Virtual, is_recipe};
 use crate::recipe::{MethodSpec, ModelRef, OutType, Recipe, Slice, Source};
 
 pub(super) fn export(args: &ExportArgs, as_json: bool) -> anyhow::Result<()> {
@@ -17,8 +16,7 @@ pub(super) fn export(args: &ExportArgs, as_json: bool) -> anyhow::Result<()> {
     if let Some(ty) = args.out_type {
         recipe.out_type = ty.into();
     }
-    let siblings = Siblings::open(recipe.models.iter().map(|m| m.path.as_path()))?;
-    let plan = siblings.plan(&recipe)?;
+    let Virtual { siblings, plan, .. } = Virtual::new(recipe)?;
     // The maps of a parent would change under the merge, and the parent would be lost.
     for parent in siblings.parents() {
         if same_file(parent.path(), &args.output) {
@@ -42,7 +40,8 @@ fn only(path: &Path) -> anyhow::Result<Recipe> {
     let method = MethodSpec::find("passthrough").expect("a method of the table");
     let model = ModelRef { written: path.display().to_string(), path: path.to_owned() };
     let slice = Slice { sources: vec![Source::default()], ..Slice::default() };
-    Ok(Recipe::new(method, vec![model], vec![slice]).checked()?)
+    let recipe = Recipe { file: path.to_owned(), ..Recipe::new(method, vec![model], vec![slice]) };
+    Ok(recipe.checked()?)
 }
 
 fn same_file(a: &Path, b: &Path) -> bool {

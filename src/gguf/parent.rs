@@ -139,7 +139,7 @@ impl Parent {
         format!("{}.{suffix}", self.architecture)
     }
 
-    /// SHA-256 over every tensor's description and the first and last [`SAMPLE_BYTES`] of its data: tells models apart without reading
+    /// SHA-256 over every tensor's description and the first and last 4096 bytes of its data: tells models apart without reading
     /// gigabytes.
     pub fn fingerprint(&self) -> [u8; 32] {
         let mut hash = Sha256::new();

@@ -21,7 +21,7 @@ pub(crate) mod tests;
 pub use error::PlanError;
 pub use statistics::Statistics;
 
-/// The key of the difference that explains all others.
+/// The key of a model's kind, and of the difference that explains all others.
 const ARCHITECTURE: &str = "general.architecture";
 
 /// One tensor of one parent, by position in the parents' list and in the parent's tensors.
@@ -201,12 +201,16 @@ impl Plan {
     }
 }
 
-/// The header and the tensors' places for `metadata` without a vocabulary but for its size, which is that of `vocabulary`.
+/// The header and the tensors' places, with what llama.cpp computes from and nothing else: of the vocabulary (that of `vocabulary`) only
+/// its size, of `general.*` only the architecture. Names and licences would make two merges of one shape look different.
 fn bare(metadata: &Metadata, infos: &[TensorInfo], vocabulary: &Parent) -> Result<Encoded, PlanError> {
-    let mut metadata = metadata.clone();
-    metadata.insert("tokenizer.ggml.model", "no_vocab");
-    if let Some(tokens) = vocabulary.metadata().strings("tokenizer.ggml.tokens") {
-        metadata.insert(&vocabulary.arch_key("vocab_size"), tokens.len() as u32);
+    let mut bare = Metadata::default();
+    for (key, value) in metadata.iter().filter(|(key, _)| *key == ARCHITECTURE || !key.starts_with("general.")) {
+        bare.insert(key, value.clone());
     }
-    Ok(encode_header(&metadata, infos, schedule::ALIGNMENT)?)
+    bare.insert("tokenizer.ggml.model", "no_vocab");
+    if let Some(tokens) = vocabulary.metadata().strings("tokenizer.ggml.tokens") {
+        bare.insert(&vocabulary.arch_key("vocab_size"), tokens.len() as u32);
+    }
+    Ok(encode_header(&bare, infos, schedule::ALIGNMENT)?)
 }
