@@ -3,7 +3,7 @@
 set -eu
 
 if ! command -v cargo >/dev/null; then
-    echo "error: no cargo found; install Rust 1.93 or newer (https://rustup.rs) and run this again" >&2
+    echo "error: no cargo found; install Rust 1.95 or newer (https://rustup.rs) and run this again" >&2
     exit 1
 fi
 
