@@ -3,12 +3,11 @@
 use serde_json::json;
 
 use super::args::BenchArgs;
-use super::output::{bytes, print, print_json, table};
+use super::output::{bytes, open, print, print_json, table};
 use crate::bench::{Figures, measure};
-use crate::open::Model;
 
 pub(super) fn bench(args: &BenchArgs, as_json: bool) -> anyhow::Result<()> {
-    let model = Model::open(&args.model)?;
+    let model = open(&args.model)?;
     let figures = measure(&model, args.compute.settings(), args.repeat)?;
     let swap = Figures::spread(&figures.swaps);
     let (merge_speed, copy_speed) = (figures.gb_per_second(&figures.swaps), figures.gb_per_second(&figures.copies));

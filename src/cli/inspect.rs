@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use super::args::InspectArgs;
-use super::output::{bytes, print, print_json, table};
+use super::output::{bytes, open, print, print_json, table};
 use crate::gguf::TensorInfo;
-use crate::open::{Kind, Model, Virtual};
+use crate::open::{Kind, Virtual};
 
 pub(super) fn inspect(args: &InspectArgs, as_json: bool) -> anyhow::Result<()> {
-    let model = Model::open(&args.model)?;
+    let model = open(&args.model)?;
     let infos: Vec<&TensorInfo> = match &model.kind {
         Kind::File(parent) => parent.tensors().iter().collect(),
         Kind::Recipe(v) => v.plan.tensors.iter().map(|t| &t.info).collect(),

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
@@ -11,15 +12,31 @@ use serde_json::Value;
 use crate::evolve::EvolveError;
 use crate::gguf::GgufError;
 use crate::model::ModelError;
-use crate::open::OpenError;
+use crate::open::{Kind, Model, OpenError};
 use crate::plan::PlanError;
-use crate::recipe::RecipeError;
+use crate::recipe::{Recipe, RecipeError};
 use crate::score::PERPLEXITY;
 use crate::tasks::TaskError;
 
 /// Writes the one JSON object of a command to stdout.
 pub(super) fn print_json(value: &Value) -> anyhow::Result<()> {
     print(format_args!("{value:#}"))
+}
+
+/// Opens a model for a command, and says on stderr what its recipe asks for in vain.
+pub(super) fn open(path: &Path) -> Result<Model, OpenError> {
+    let model = Model::open(path)?;
+    if let Kind::Recipe(v) = &model.kind {
+        warn(&v.recipe);
+    }
+    Ok(model)
+}
+
+/// Says on stderr what `recipe` asks for in vain.
+pub(super) fn warn(recipe: &Recipe) {
+    for warning in &recipe.warnings {
+        eprintln!("warning: {warning}");
+    }
 }
 
 /// Writes a line to stdout. A reader that has gone away (`| head`) wants no more, which is no error.

@@ -5,12 +5,11 @@ use std::io::{self, Write};
 use serde_json::json;
 
 use super::args::RunArgs;
-use super::output::{duration, print, print_json};
+use super::output::{duration, open, print, print_json};
 use crate::model::{Completion, ContextSize, Sampling, complete};
-use crate::open::Model;
 
 pub(super) fn run(args: &RunArgs, as_json: bool) -> anyhow::Result<()> {
-    let model = Model::open(&args.model)?;
+    let model = open(&args.model)?;
     let vocabulary = model.vocabulary()?;
     let prompt = if args.chat { vocabulary.render_chat(&args.prompt)? } else { args.prompt.clone() };
     let tokens = vocabulary.tokenize(&prompt);

@@ -5,16 +5,15 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::args::ScoreArgs;
-use super::output::{duration, interval, print, print_json, table, value};
+use super::output::{duration, interval, open, print, print_json, table, value};
 use super::progress::bar;
-use crate::open::Model;
 use crate::score::{PERPLEXITY, Prepared, Progress, Score, largest_size};
 use crate::tasks::Task;
 
 pub(super) fn score(args: &ScoreArgs, as_json: bool) -> anyhow::Result<()> {
     // Everything that can be wrong with the input is found before the first model is loaded.
     let tasks = args.tasks.iter().map(|t| Task::load(t, args.limit).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
-    let models = args.models.iter().map(|m| Model::open(m)).collect::<Result<Vec<_>, _>>()?;
+    let models = args.models.iter().map(|m| open(m)).collect::<Result<Vec<_>, _>>()?;
     let mut results = Vec::new();
     for model in &models {
         let vocabulary = model.vocabulary()?;
