@@ -7,9 +7,9 @@ models=$2
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-pair() { # name model: a two-parent linear recipe of the model with itself under another name
+pair() { # name model: a two-parent linear recipe of the model and a copy, which is other memory: a link would be read from the cache
     ln -sf "$models/$2" "$work/a-$2"
-    ln -sf "$models/$2" "$work/b-$2"
+    cp "$models/$2" "$work/b-$2"
     cat >"$work/$1.yaml" <<YAML
 merge_method: linear
 models:
