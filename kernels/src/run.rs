@@ -20,7 +20,7 @@ pub fn run(program: &Program, sources: &[Source], ty: GgmlType, range: Range<usi
         return out.copy_from_slice(bytes_of(&sources[*source], range));
     }
     let mut combined = [0f32; TILE];
-    let mut scratch = Scratch::default();
+    let mut scratch = [0f32; TILE];
     let mut start = range.start;
     let mut rest = out;
     while start < range.end {
@@ -31,20 +31,19 @@ pub fn run(program: &Program, sources: &[Source], ty: GgmlType, range: Range<usi
             Program::Sum { terms, constant } => {
                 merged.fill(*constant);
                 for term in terms {
-                    let values = scratch.decode(&sources[term.source], &tile, codecs);
+                    let values = &mut scratch[..tile.len()];
+                    decode(&sources[term.source], &tile, codecs, values);
                     for (m, v) in merged.iter_mut().zip(values) {
-                        *m += term.coefficient * v;
+                        *m += term.coefficient * *v;
                     }
                 }
             }
             Program::TaskVectors { base, vectors, consensus, normalize, lambda } => {
-                let deltas: Vec<Vec<f32>> = vectors
-                    .iter()
-                    .map(|v| task_vector(v, &sources[*base], &sources[v.source], &tile, codecs))
-                    .collect();
+                let base = decoded(&sources[*base], &tile, codecs);
+                let deltas: Vec<Vec<f32>> =
+                    vectors.iter().map(|v| task_vector(v, &base, &sources[v.source], &tile, codecs)).collect();
                 mix(vectors, &deltas, *consensus, *normalize, merged);
-                let values = scratch.decode(&sources[*base], &tile, codecs);
-                for (m, b) in merged.iter_mut().zip(values) {
+                for (m, b) in merged.iter_mut().zip(&base) {
                     *m = b + *m * lambda;
                 }
             }
@@ -57,45 +56,31 @@ pub fn run(program: &Program, sources: &[Source], ty: GgmlType, range: Range<usi
     assert!(rest.is_empty(), "destination longer than its range");
 }
 
-/// One decoded tile.
-struct Scratch([f32; TILE]);
-
-impl Default for Scratch {
-    fn default() -> Self {
-        Self([0.0; TILE])
-    }
-}
-
-impl Scratch {
-    fn decode(&mut self, source: &Source, tile: &Range<usize>, codecs: &Codecs) -> &[f32] {
-        let values = &mut self.0[..tile.len()];
-        codecs.dequantize(source.ty, bytes_of(source, tile.clone()), values);
-        values
-    }
-}
-
 /// The bytes that hold elements `range` of `source`.
 fn bytes_of<'a>(source: &Source<'a>, range: Range<usize>) -> &'a [u8] {
     let at = |element: usize| source.ty.row_size(element).expect("ranges are whole blocks");
     &source.data[at(range.start)..at(range.end)]
 }
 
+/// Decodes one tile of one source into `values`.
+fn decode(source: &Source, tile: &Range<usize>, codecs: &Codecs, values: &mut [f32]) {
+    codecs.dequantize(source.ty, bytes_of(source, tile.clone()), values);
+}
+
+/// One tile of one source.
+pub(crate) fn decoded(source: &Source, tile: &Range<usize>, codecs: &Codecs) -> Vec<f32> {
+    let mut values = vec![0f32; tile.len()];
+    decode(source, tile, codecs, &mut values);
+    values
+}
+
 /// `source - base` over one tile, in f32, which is the precision that order statistics are defined in.
-pub(crate) fn difference(base: &Source, source: &Source, tile: &Range<usize>, codecs: &Codecs) -> Vec<f32> {
-    let mut delta = vec![0f32; tile.len()];
-    codecs.dequantize(source.ty, bytes_of(source, tile.clone()), &mut delta);
-    let mut scratch = Scratch::default();
-    for (d, b) in delta.iter_mut().zip(scratch.decode(base, tile, codecs)) {
+pub(crate) fn difference(base: &[f32], source: &Source, tile: &Range<usize>, codecs: &Codecs) -> Vec<f32> {
+    let mut delta = decoded(source, tile, codecs);
+    for (d, b) in delta.iter_mut().zip(base) {
         *d -= b;
     }
     delta
-}
-
-/// Decodes one tile of one source.
-pub(crate) fn decoded(source: &Source, tile: &Range<usize>, codecs: &Codecs) -> Vec<f32> {
-    let mut values = vec![0f32; tile.len()];
-    codecs.dequantize(source.ty, bytes_of(source, tile.clone()), &mut values);
-    values
 }
 
 /// Zeroes what `keep` drops; `first` is the tensor index of `delta[0]`.
@@ -124,7 +109,7 @@ pub(crate) fn sparsify(keep: Keep, first: usize, delta: &mut [f32]) {
 }
 
 /// `weight * rescale * sparsify(source - base)` over one tile.
-fn task_vector(v: &TaskVector, base: &Source, source: &Source, tile: &Range<usize>, codecs: &Codecs) -> Vec<f32> {
+fn task_vector(v: &TaskVector, base: &[f32], source: &Source, tile: &Range<usize>, codecs: &Codecs) -> Vec<f32> {
     let mut delta = difference(base, source, tile, codecs);
     sparsify(v.keep, tile.start, &mut delta);
     for d in &mut delta {

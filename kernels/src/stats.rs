@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::run::{decoded, difference, sparsify};
+use crate::run::{decoded, sparsify};
 use crate::{Codecs, Keep, Source, TILE};
 
 /// Elements per parallel piece; fixed, since it decides the order of summation.
@@ -22,6 +22,10 @@ fn pieces(elements: usize) -> impl IndexedParallelIterator<Item = Range<usize>> 
 
 fn tiles(piece: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     piece.clone().step_by(TILE).map(move |start| start..(start + TILE).min(piece.end))
+}
+
+fn difference(base: &Source, source: &Source, tile: &Range<usize>, codecs: &Codecs) -> Vec<f32> {
+    crate::run::difference(&decoded(base, tile, codecs), source, tile, codecs)
 }
 
 /// Inner products of all pairs of sources after `offset` is taken off every element: row-major, `n * n`, symmetric.
