@@ -186,6 +186,14 @@ impl Journal {
         &self.entries
     }
 
+    /// The candidates so far, in the order scored: number, genes, what each did.
+    pub fn candidates(&self) -> impl Iterator<Item = (usize, &[f64], &Trial)> {
+        self.entries.iter().filter_map(|entry| match entry {
+            Entry::Candidate { evaluation, genes, trial } => Some((*evaluation, genes.as_slice(), trial)),
+            _ => None,
+        })
+    }
+
     /// Bytes that this process has added.
     pub fn bytes_written(&self) -> u64 {
         self.bytes

@@ -6,7 +6,7 @@ use std::path::Path;
 use plotters::prelude::*;
 
 use super::search::BEST;
-use super::{Config, Entry, EvolveError, Journal, Outcome, Tested};
+use super::{Config, EvolveError, Journal, Outcome, Tested};
 
 /// The report's name in the out folder.
 const FILE_NAME: &str = "report.html";
@@ -89,12 +89,8 @@ fn table(tested: &[Tested], weights: &[f64]) -> String {
 /// Every candidate's score as a point, the best so far as a line.
 fn plot(journal: &Journal) -> String {
     let points: Vec<(f64, f64)> = journal
-        .entries()
-        .iter()
-        .filter_map(|entry| match entry {
-            Entry::Candidate { evaluation, trial, .. } => Some((*evaluation as f64, trial.fitness)),
-            _ => None,
-        })
+        .candidates()
+        .map(|(evaluation, _, trial)| (evaluation as f64, trial.fitness))
         .filter(|(_, fitness)| fitness.is_finite())
         .collect();
     let mut svg = String::new();

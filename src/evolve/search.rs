@@ -90,9 +90,13 @@ pub fn evolve(
     let start = Instant::now();
     let mut run = Run { genome, scorer, journal, watch, replayed_seconds: 0.0, disk: disk::written_bytes().map(|_| 0) };
     // A smaller budget than before takes no candidate back: the mean of the finalists is the one after all of them.
-    let budget = budget.max(run.candidates().len());
+    let budget = budget.max(run.journal.candidates().count());
     let (cma, stopped, mut interrupted) = run.generations(config, budget, seed)?;
-    let candidates = run.candidates();
+    let candidates: Vec<Candidate> = run
+        .journal
+        .candidates()
+        .map(|(evaluation, genes, trial)| (evaluation, genes.to_vec(), trial.clone()))
+        .collect();
     let mut best = None;
     let mut tested = Vec::new();
     if !interrupted {
@@ -191,30 +195,33 @@ impl Run<'_> {
         genes: &[f64],
         questions: Questions,
     ) -> Result<(Trial, bool), EvolveError> {
-        let known = self.journal.entries().iter().find_map(|entry| match entry {
-            Entry::Candidate { evaluation: e, genes, trial } if *e == evaluation => {
-                Some((genes.clone(), trial.clone()))
-            }
-            _ => None,
-        });
-        match known {
-            Some((then, _)) if then != genes => {
-                let what = "what the search proposes (with ggraft's version or the platform)".to_owned();
-                Err(EvolveError::OtherSearch { path: self.journal.path().to_owned(), what })
-            }
-            Some((_, trial)) => Ok((self.replay(trial), true)),
-            None => {
-                let recipe = self.genome.decode(genes)?;
-                let trial = self.measured(|scorer| scorer.recipe(&recipe, questions))?;
-                self.journal.append(Entry::Candidate { evaluation, genes: genes.to_vec(), trial: trial.clone() })?;
-                Ok((trial, false))
-            }
+        let known = self.journal.candidates().find(|(e, ..)| *e == evaluation);
+        if known.is_some_and(|(_, then, _)| then != genes) {
+            let what = "what the search proposes (with ggraft's version or the platform)".to_owned();
+            return Err(EvolveError::OtherSearch { path: self.journal.path().to_owned(), what });
         }
+        let known = known.map(|(.., trial)| trial.clone());
+        let replayed = known.is_some();
+        let recipe = self.genome.decode(genes)?;
+        let entry = |trial| Entry::Candidate { evaluation, genes: genes.to_vec(), trial };
+        let trial = self.recall(known, |scorer| scorer.recipe(&recipe, questions), entry)?;
+        Ok((trial, replayed))
     }
 
-    fn replay(&mut self, trial: Trial) -> Trial {
-        self.replayed_seconds += trial.swap_seconds + trial.score_seconds;
-        trial
+    /// The trial that the journal knows, or else what `work` comes to, journalled as `entry` before anything goes on.
+    fn recall(
+        &mut self,
+        known: Option<Trial>,
+        work: impl FnOnce(&mut dyn Scorer) -> Result<Trial, EvolveError>,
+        entry: impl FnOnce(Trial) -> Entry,
+    ) -> Result<Trial, EvolveError> {
+        if let Some(trial) = known {
+            self.replayed_seconds += trial.swap_seconds + trial.score_seconds;
+            return Ok(trial);
+        }
+        let trial = self.measured(work)?;
+        self.journal.append(entry(trial.clone()))?;
+        Ok(trial)
     }
 
     /// Lets the scorer work, and counts what is written to disk meanwhile.
@@ -228,14 +235,6 @@ impl Run<'_> {
             *total += after.saturating_sub(before);
         }
         Ok(trial)
-    }
-
-    fn candidates(&self) -> Vec<Candidate> {
-        let candidate = |entry: &Entry| match entry {
-            Entry::Candidate { evaluation, genes, trial } => Some((*evaluation, genes.clone(), trial.clone())),
-            _ => None,
-        };
-        self.journal.entries().iter().filter_map(candidate).collect()
     }
 
     /// What the journal says of the last mean and the best recipe: a search that went on with a larger budget has others now.
@@ -288,12 +287,8 @@ impl Run<'_> {
             Entry::Finalist { evaluation: e, trial } if *e == evaluation => Some(trial.clone()),
             _ => None,
         });
-        if let Some(trial) = known {
-            return Ok(self.replay(trial));
-        }
-        let trial = self.measured(|scorer| scorer.recipe(recipe, Questions::Search(None)))?;
-        self.journal.append(Entry::Finalist { evaluation, trial: trial.clone() })?;
-        Ok(trial)
+        let work = |scorer: &mut dyn Scorer| scorer.recipe(recipe, Questions::Search(None));
+        self.recall(known, work, |trial| Entry::Finalist { evaluation, trial })
     }
 
     fn test(
@@ -307,14 +302,7 @@ impl Run<'_> {
             Entry::Test { name: n, trial } if *n == name => Some(trial.clone()),
             _ => None,
         });
-        let trial = match known {
-            Some(trial) => self.replay(trial),
-            None => {
-                let trial = self.measured(work)?;
-                self.journal.append(Entry::Test { name: name.clone(), trial: trial.clone() })?;
-                trial
-            }
-        };
+        let trial = self.recall(known, work, |trial| Entry::Test { name: name.clone(), trial })?;
         Ok(Tested { name, trial })
     }
 }
