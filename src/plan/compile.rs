@@ -115,18 +115,33 @@ impl Compiler<'_> {
             mask: (MASK_SEED, ordinal as u32),
             statistics: self.statistics,
         };
-        if let [only] = refs[..]
-            && (is_whole(&case, self.compile_method(&case)?) || first.ty.is_integer())
-        {
-            return self.copy(name, only);
-        }
-        if let Some(ty) = refs.iter().map(|r| self.info(*r).ty).find(|ty| !CODECS.decodes(*ty)) {
-            return Err(PlanError::SourceType { tensor: name.to_owned(), ty: ty.name() });
-        }
+        // A single source may be of any type as long as it is copied: what it would be computed to decides, and that looks at no weights.
+        let program = match refs[..] {
+            [only] if first.ty.is_integer() => return self.copy(name, only),
+            [only] => {
+                let program = self.compile_method(&case)?;
+                if is_whole(&program) {
+                    return self.copy(name, only);
+                }
+                self.refuse_undecodable(name, &refs)?;
+                program
+            }
+            _ => {
+                self.refuse_undecodable(name, &refs)?;
+                self.compile_method(&case)?
+            }
+        };
         let model = self.info(refs[base.unwrap_or(0)]);
         let ty = types::destination(model, self.recipe.out_type)?;
         let info = TensorInfo::new(name, first.shape.clone(), ty)?;
-        Ok(PlannedTensor { info, program: self.compile_method(&case)?, sources: refs })
+        Ok(PlannedTensor { info, program, sources: refs })
+    }
+
+    fn refuse_undecodable(&self, name: &str, refs: &[SourceRef]) -> Result<(), PlanError> {
+        match refs.iter().map(|r| self.info(*r).ty).find(|ty| !CODECS.decodes(*ty)) {
+            None => Ok(()),
+            Some(ty) => Err(PlanError::SourceType { tensor: name.to_owned(), ty: ty.name() }),
+        }
     }
 
     fn compile_method(&self, case: &Case) -> Result<Program, PlanError> {
@@ -188,13 +203,12 @@ fn chat_template(recipe: &Recipe) -> Result<Option<String>, PlanError> {
 }
 
 /// Whether the program of a single source leaves it as it is.
-fn is_whole(case: &Case, program: Program) -> bool {
-    case.inputs.len() == 1
-        && match program {
-            Program::Sum { terms, constant } => constant == 0.0 && terms.iter().all(|t| t.coefficient == 1.0),
-            Program::TaskVectors { vectors, .. } => vectors.is_empty(),
-            Program::Copy { .. } => true,
-        }
+fn is_whole(program: &Program) -> bool {
+    match program {
+        Program::Sum { terms, constant } => *constant == 0.0 && terms.iter().all(|t| t.coefficient == 1.0),
+        Program::TaskVectors { vectors, .. } => vectors.is_empty(),
+        Program::Copy { .. } => true,
+    }
 }
 
 /// A factor that is not finite would make NaNs of whole tensors.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use ggraft_kernels::{GgmlType, Program, Source};
+use ggraft_kernels::{Program, Source};
 
 use crate::gguf::{Blocks, Difference, Encoded, Metadata, Parent, TensorInfo, block_of, differences, encode_header};
 use crate::recipe::Recipe;
@@ -19,7 +19,7 @@ mod types;
 pub(crate) mod tests;
 
 pub use error::PlanError;
-pub use statistics::Statistics;
+use statistics::Statistics;
 
 /// The key of a model's kind, and of the difference that explains all others.
 const ARCHITECTURE: &str = "general.architecture";
@@ -151,11 +151,6 @@ impl Plan {
         self.tensors.iter().flat_map(|t| &t.sources).map(bytes).sum()
     }
 
-    /// Number of weights.
-    pub fn parameters(&self) -> u64 {
-        self.tensors.iter().map(|t| t.info.elements()).sum()
-    }
-
     /// Number of blocks.
     pub fn block_count(&self) -> usize {
         self.blocks().len()
@@ -192,12 +187,6 @@ impl Plan {
         }
         let infos: Vec<TensorInfo> = self.tensors.iter().map(|t| t.info.clone()).collect();
         Ok(encode_header(&metadata, &infos, schedule::ALIGNMENT)?.bytes)
-    }
-
-    /// ggml's name of the type that most bytes have.
-    pub fn main_type(&self) -> Option<GgmlType> {
-        let bytes = |ty: GgmlType| self.tensors.iter().filter(|t| t.info.ty == ty).map(|t| t.info.bytes).sum::<u64>();
-        self.tensors.iter().map(|t| t.info.ty).max_by_key(|ty| bytes(*ty))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::ggml::CODECS;
 
 /// The cache; one per set of parents.
 #[derive(Default)]
-pub struct Statistics {
+pub(super) struct Statistics {
     grams: Mutex<HashMap<GramKey, Vec<f64>>>,
     largest: Mutex<HashMap<LargestKey, Keep>>,
 }

@@ -161,6 +161,8 @@ fn single_source_at_full_weight_is_copied_whatever_the_method() {
         recipe("task_arithmetic", &[("a.gguf", "")], "base_model: a.gguf"),
         recipe("ties", &[("a.gguf", "")], "base_model: a.gguf"),
         recipe("dare_ties", &[("a.gguf", "")], "base_model: a.gguf"),
+        recipe("multislerp", &[("a.gguf", "weight: 0.7")], ""),
+        recipe("karcher", &[("a.gguf", "")], ""),
     ] {
         let plan = family.plan(&text);
         assert!(plan.tensors.iter().all(is_copy), "{text}");

@@ -8,6 +8,10 @@ use crate::plan::PlanError;
 
 /// Karcher's mean by fixed-point steps along the mean tangent.
 pub(super) fn karcher(case: &Case) -> Result<Program, PlanError> {
+    if case.inputs.len() == 1 {
+        // The centre of one model is that model, to the last bit.
+        return Ok(case.sum([1.0]));
+    }
     let gram = Gram::of_sources(case);
     let (steps, tolerance) = (case.shared("max_iter"), case.shared("tol"));
     let n = gram.len();
