@@ -153,11 +153,6 @@ impl Live {
     pub fn batch_size(&self) -> usize {
         batch_size(self.settings, self.size) as usize
     }
-
-    /// Tokens that the model was trained to look back on.
-    pub fn trained_context(&self) -> u32 {
-        self.model.n_ctx_train()
-    }
 }
 
 /// A batch takes a token of every sequence at least: llama.cpp aborts the process where it cannot.
