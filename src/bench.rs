@@ -68,17 +68,17 @@ pub fn measure(model: &Model, settings: Settings, repeat: usize) -> Result<Figur
     let start = Instant::now();
     let vocabulary = model.vocabulary()?;
     let size = ContextSize { sequences: 1, tokens: (PROMPT_TOKENS + GENERATED_TOKENS) as u32 };
-    let (mut live, mut fill) = model.start(Arc::clone(&vocabulary), settings, size)?;
+    let (mut live, mut swap) = model.start(Arc::clone(&vocabulary), settings, size)?;
     let load = start.elapsed();
 
     let mut swaps = Vec::new();
     let mut copies = Vec::new();
     if let Kind::Recipe(v) = &model.kind {
         for _ in 0..repeat {
-            fill = live.swap(&v.plan, v.siblings.parents())?.fill;
-            swaps.push(fill.elapsed);
+            swap = live.swap(&v.plan, v.siblings.parents())?;
+            swaps.push(swap.elapsed);
         }
-        copies = copy_times((fill.bytes_read + fill.bytes_written) / 2, repeat);
+        copies = copy_times((swap.fill.bytes_read + swap.fill.bytes_written) / 2, repeat);
         swaps.sort();
     }
 
@@ -113,7 +113,7 @@ pub fn measure(model: &Model, settings: Settings, repeat: usize) -> Result<Figur
     generate(&mut live, &requests, &|_| None, &mut Progress::new(&mut |_, _| true))?;
     let questions = start.elapsed();
     let disk_write_bytes = disk_before.and_then(|before| Some(disk::written_bytes()?.saturating_sub(before)));
-    Ok(Figures { swaps, fill, copies, load, prompt_speed, generate_speed, questions, disk_write_bytes })
+    Ok(Figures { swaps, fill: swap.fill, copies, load, prompt_speed, generate_speed, questions, disk_write_bytes })
 }
 
 /// Times of copying `bytes` from one buffer to another on the threads that merges run on, sorted.

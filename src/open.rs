@@ -7,8 +7,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::gguf::{GgufError, Parent};
-use crate::image::Fill;
-use crate::model::{ContextSize, Live, ModelError, Settings, Vocabulary};
+use crate::model::{ContextSize, Live, ModelError, Settings, Swap, Vocabulary};
 use crate::plan::{Plan, PlanError, Siblings};
 use crate::recipe::{Recipe, RecipeError};
 
@@ -118,10 +117,10 @@ impl Model {
         vocabulary: Arc<Vocabulary>,
         settings: Settings,
         size: ContextSize,
-    ) -> Result<(Live, Fill), ModelError> {
+    ) -> Result<(Live, Swap), ModelError> {
         match &self.kind {
             Kind::File(parent) => {
-                Live::of_file(parent.path(), vocabulary, settings, size).map(|live| (live, Fill::default()))
+                Live::of_file(parent.path(), vocabulary, settings, size).map(|live| (live, Swap::default()))
             }
             Kind::Recipe(v) => Live::of_plan(&v.plan, v.siblings.parents(), vocabulary, settings, size),
         }

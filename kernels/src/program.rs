@@ -40,6 +40,13 @@ pub enum Program {
         /// Scales the merged task vector.
         lambda: f32,
     },
+    /// Another program's result, multiplied: the gain of one hop on a vector.
+    Scaled {
+        /// What is multiplied.
+        program: Box<Program>,
+        /// By how much.
+        factor: f32,
+    },
 }
 
 /// One weighted source of a [`Program::Sum`].
@@ -97,6 +104,7 @@ impl Program {
             Self::TaskVectors { base, vectors, .. } => {
                 std::iter::once(*base).chain(vectors.iter().map(|v| v.source)).collect()
             }
+            Self::Scaled { program, .. } => program.sources(),
         }
     }
 }

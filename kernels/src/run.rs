@@ -20,40 +20,49 @@ pub fn run(program: &Program, sources: &[Source], ty: GgmlType, range: Range<usi
         return out.copy_from_slice(bytes_of(&sources[*source], range));
     }
     let mut combined = [0f32; TILE];
-    let mut scratch = [0f32; TILE];
     let mut start = range.start;
     let mut rest = out;
     while start < range.end {
         let tile = start..(start + TILE).min(range.end);
         let merged = &mut combined[..tile.len()];
-        match program {
-            Program::Copy { .. } => unreachable!("handled above"),
-            Program::Sum { terms, constant } => {
-                merged.fill(*constant);
-                for term in terms {
-                    let values = &mut scratch[..tile.len()];
-                    decode(&sources[term.source], &tile, codecs, values);
-                    for (m, v) in merged.iter_mut().zip(values) {
-                        *m += term.coefficient * *v;
-                    }
-                }
-            }
-            Program::TaskVectors { base, vectors, consensus, normalize, lambda } => {
-                let base = decoded(&sources[*base], &tile, codecs);
-                let deltas: Vec<Vec<f32>> =
-                    vectors.iter().map(|v| task_vector(v, &base, &sources[v.source], &tile, codecs)).collect();
-                mix(vectors, &deltas, *consensus, *normalize, merged);
-                for (m, b) in merged.iter_mut().zip(&base) {
-                    *m = b + *m * lambda;
-                }
-            }
-        }
+        combine(program, sources, &tile, codecs, merged);
         let (now, later) = rest.split_at_mut(ty.row_size(tile.len()).expect("tiles are whole blocks"));
         codecs.quantize(ty, merged, now);
         rest = later;
         start = tile.end;
     }
     assert!(rest.is_empty(), "destination longer than its range");
+}
+
+/// What `program` comes to over one tile.
+fn combine(program: &Program, sources: &[Source], tile: &Range<usize>, codecs: &Codecs, merged: &mut [f32]) {
+    match program {
+        Program::Copy { source } => decode(&sources[*source], tile, codecs, merged),
+        Program::Sum { terms, constant } => {
+            let mut scratch = [0f32; TILE];
+            merged.fill(*constant);
+            for term in terms {
+                let values = &mut scratch[..tile.len()];
+                decode(&sources[term.source], tile, codecs, values);
+                for (m, v) in merged.iter_mut().zip(values) {
+                    *m += term.coefficient * *v;
+                }
+            }
+        }
+        Program::TaskVectors { base, vectors, consensus, normalize, lambda } => {
+            let base = decoded(&sources[*base], tile, codecs);
+            let deltas: Vec<Vec<f32>> =
+                vectors.iter().map(|v| task_vector(v, &base, &sources[v.source], tile, codecs)).collect();
+            mix(vectors, &deltas, *consensus, *normalize, merged);
+            for (m, b) in merged.iter_mut().zip(&base) {
+                *m = b + *m * lambda;
+            }
+        }
+        Program::Scaled { program, factor } => {
+            combine(program, sources, tile, codecs, merged);
+            merged.iter_mut().for_each(|m| *m *= factor);
+        }
+    }
 }
 
 /// The bytes that hold elements `range` of `source`.

@@ -15,7 +15,7 @@ pub(super) fn run(args: &RunArgs, as_json: bool) -> anyhow::Result<()> {
     let tokens = vocabulary.tokenize(&prompt);
     let needed = u32::try_from(tokens.len() + args.n_predict).unwrap_or(u32::MAX);
     let size = ContextSize { sequences: 1, tokens: args.compute.ctx_size.unwrap_or(needed) };
-    let (mut live, fill) = model.start(vocabulary, args.compute.settings(), size)?;
+    let (mut live, swap) = model.start(vocabulary, args.compute.settings(), size)?;
     let sampling = Sampling { temperature: args.temp, seed: args.seed };
     let mut out = io::stdout();
     let mut show = |text: &str| as_json || write!(out, "{text}").and_then(|()| out.flush()).is_ok();
@@ -27,13 +27,13 @@ pub(super) fn run(args: &RunArgs, as_json: bool) -> anyhow::Result<()> {
         return print_json(&json!({
             "text": text, "prompt_tokens": prompt_tokens, "generated_tokens": generated_tokens,
             "prompt_tokens_per_second": prompt_speed, "generated_tokens_per_second": speed,
-            "swap_seconds": fill.elapsed.as_secs_f64(),
+            "swap_seconds": swap.fill.elapsed.as_secs_f64(),
         }));
     }
     print("")?;
     eprintln!(
         "merge {} | prompt {prompt_tokens} tokens, {prompt_speed:.0}/s | generated {generated_tokens} tokens, {speed:.0}/s",
-        duration(fill.elapsed)
+        duration(swap.fill.elapsed)
     );
     Ok(())
 }

@@ -172,17 +172,17 @@ impl<'a> LiveScorer<'a> {
     fn swap(&mut self, recipe: &Recipe) -> Result<f64, EvolveError> {
         let plan = self.siblings.plan(recipe)?;
         let parents = self.siblings.parents();
-        let seconds = match &mut self.live {
-            Some(live) => live.swap(&plan, parents).map_err(ScoreError::from)?.fill.elapsed.as_secs_f64(),
+        let swap = match &mut self.live {
+            Some(live) => live.swap(&plan, parents).map_err(ScoreError::from)?,
             None => {
-                let (live, fill) =
+                let (live, swap) =
                     Live::of_plan(&plan, parents, Arc::clone(&self.vocabulary), self.settings, self.size())
                         .map_err(ScoreError::from)?;
                 self.live = Some(live);
-                fill.elapsed.as_secs_f64()
+                swap
             }
         };
-        Ok(seconds)
+        Ok(swap.elapsed.as_secs_f64())
     }
 
     fn size(&self) -> crate::model::ContextSize {

@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use memmap2::Mmap;
@@ -52,7 +53,7 @@ pub struct TensorView<'a> {
 struct Piece {
     path: PathBuf,
     file: File,
-    map: Mmap,
+    map: Arc<Mmap>,
     modified: Option<SystemTime>,
     data_offset: u64,
 }
@@ -107,6 +108,11 @@ impl Parent {
     /// The size of the file or of all pieces together, in bytes.
     pub fn size_bytes(&self) -> u64 {
         self.pieces.iter().map(|piece| piece.map.len() as u64).sum()
+    }
+
+    /// The maps behind all tensors, for who keeps pointers into them: while one is held, the addresses stay valid.
+    pub fn maps(&self) -> impl Iterator<Item = Arc<Mmap>> {
+        self.pieces.iter().map(|piece| Arc::clone(&piece.map))
     }
 
     /// The number of weights.
@@ -265,7 +271,7 @@ impl Piece {
         }
         // SAFETY: The map is read-only and only ever seen as `&[u8]`, for which any content is valid. What remains is
         // that others may write to the file or shorten it: `verify_unchanged`, run before each pass, is for that.
-        let map = unsafe { Mmap::map(&file)? };
+        let map = Arc::new(unsafe { Mmap::map(&file)? });
         let header = Header::parse(&map, map.len() as u64)?;
         let modified = stat.modified().ok();
         Ok((Self { path: path.to_owned(), file, map, modified, data_offset: header.data_offset }, header))

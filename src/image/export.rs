@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::time::Instant;
 
 use tempfile::NamedTempFile;
 
@@ -28,7 +29,11 @@ pub fn export(plan: &Plan, parents: &[Parent], path: &Path) -> Result<Fill, Imag
     reserve(temporary.as_file(), size).map_err(write)?;
     let mut image = Image::map(temporary.as_file().try_clone().map_err(write)?, header).map_err(write)?;
     let from = image.header.len();
-    let filled = fill::fill(plan, parents, &mut image.map[from..])?;
+    let start = Instant::now();
+    let jobs = plan.tensors.iter().map(|tensor| (tensor.info.offset, tensor)).collect();
+    fill::fill(vec![(jobs, &mut image.map[from..])], parents)?;
+    let bytes_read = plan.tensors.iter().map(|t| t.source_bytes(parents)).sum();
+    let filled = Fill { bytes_read, bytes_written: plan.data_bytes, elapsed: start.elapsed() };
     image.map.flush().map_err(write)?;
     temporary.as_file().sync_all().map_err(write)?;
     temporary.persist(path).map_err(|e| write(e.error))?;

@@ -7,23 +7,27 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use memmap2::MmapMut;
 
 use crate::gguf::Parent;
-use crate::plan::Plan;
+use crate::plan::{Home, Plan};
 
 mod error;
 mod export;
 mod fill;
+mod pool;
 #[cfg(test)]
 mod tests;
 
 pub use error::ImageError;
 pub use export::export;
+pub use pool::Pool;
 
 /// A merged GGUF in shared memory, re-filled in place for the next recipe of the same shape.
+///
+/// Tensors that live elsewhere ([`Home`]) have their place in it too, as the format wants, but no bytes there.
 pub struct Image {
     file: File,
     map: MmapMut,
@@ -78,17 +82,53 @@ impl Image {
         self.map.len() as u64
     }
 
-    /// Runs every program of `plan` into the image.
+    /// Computes what `plan` needs and is not there yet: tensors in their own places into the image, shared ones into `pool`.
     ///
     /// # Errors
-    /// [`ImageError::Parent`] if a parent file changed since it was opened; the image is then unchanged.
+    /// [`ImageError::Parent`] if a parent file changed since it was opened, [`ImageError::Memory`] if there is no room; image and pool
+    /// then hold what they held.
     ///
     /// # Panics
     /// If the plan has another shape; ask [`Image::has_shape_of`] first.
-    pub fn fill(&mut self, plan: &Plan, parents: &[Parent]) -> Result<Fill, ImageError> {
+    pub fn fill(&mut self, plan: &Plan, parents: &[Parent], pool: &mut Pool) -> Result<Fill, ImageError> {
         assert!(self.has_shape_of(plan), "the image was made for a plan of another shape");
-        fill::fill(plan, parents, &mut self.map[self.header.len()..])
+        let start = Instant::now();
+        pool.fit(plan).map_err(|source| ImageError::Memory { bytes: plan.pool_bytes, source })?;
+        let own = plan.tensors.iter().filter(|t| t.home == Home::Own).map(|t| (t.info.offset, t)).collect::<Vec<_>>();
+        let shared = pool.missing(plan);
+        let jobs = || own.iter().chain(&shared).map(|(_, tensor)| *tensor);
+        let (bytes_read, bytes_written) =
+            (jobs().map(|t| t.source_bytes(parents)).sum(), jobs().map(|t| t.info.bytes).sum());
+        let data = &mut self.map[self.header.len()..];
+        fill::fill(vec![(own, data), (shared.clone(), pool.memory())], parents)?;
+        pool.remember(&shared);
+        Ok(Fill { bytes_read, bytes_written, elapsed: start.elapsed() })
     }
+
+    /// Gives back the memory of all tensors of `plan` that live elsewhere: llama.cpp touches every page of a model while it loads.
+    pub fn release_shared(&self, plan: &Plan) {
+        let start = self.header.len() as u64;
+        let mut free = start;
+        for tensor in plan.tensors.iter().filter(|t| t.home == Home::Own) {
+            self.release(free, start + tensor.info.offset);
+            free = start + tensor.info.offset + tensor.info.bytes;
+        }
+        self.release(free, self.size());
+    }
+
+    /// Gives back the whole pages between two offsets; they read as zeros then.
+    #[cfg(target_os = "linux")]
+    fn release(&self, from: u64, to: u64) {
+        let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        if let (Ok(offset), Ok(length @ 1..)) = (from.try_into(), to.saturating_sub(from).try_into()) {
+            // SAFETY: the descriptor is ours. Nothing points into the range, and if the call fails, memory is all that is lost.
+            unsafe { libc::fallocate(self.file.as_raw_fd(), mode, offset, length) };
+        }
+    }
+
+    /// Gives back nothing: there are no images here.
+    #[cfg(not(target_os = "linux"))]
+    fn release(&self, _from: u64, _to: u64) {}
 }
 
 /// An anonymous file that lives in memory and goes with the process.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use ggraft_kernels::GgmlType;
 use rayon::ThreadPoolBuilder;
 
-use super::{Image, ImageError, export};
+use super::{Image, ImageError, Pool, export};
 use crate::gguf::tests::{Tiny, folder};
 use crate::gguf::{Fault, Parent};
 use crate::plan::tests::{Family, drawn, recipe, stack};
@@ -24,7 +24,7 @@ fn blend(a: f64, b: f64, more: &str) -> String {
 /// The whole file that llama.cpp would map.
 fn image_of(plan: &Plan, parents: &[Parent]) -> Vec<u8> {
     let mut image = Image::in_memory(plan).unwrap();
-    image.fill(plan, parents).unwrap();
+    image.fill(plan, parents, &mut Pool::default()).unwrap();
     image.map.to_vec()
 }
 
@@ -45,8 +45,8 @@ fn fill_is_seen_through_the_path_that_llama_cpp_opens() {
     let family = family();
     let plan = family.plan(&blend(1.0, 2.0, ""));
     let mut image = Image::in_memory(&plan).unwrap();
-    let cost = image.fill(&plan, family.parents()).unwrap();
-    assert_eq!((cost.bytes_written, cost.bytes_read), (plan.data_bytes, plan.source_bytes(family.parents())));
+    let cost = image.fill(&plan, family.parents(), &mut Pool::default()).unwrap();
+    assert_eq!((cost.bytes_written, cost.bytes_read), (plan.written_bytes(), plan.source_bytes(family.parents())));
     let bytes = fs::read(image.path()).unwrap();
     assert_eq!(bytes.len() as u64, image.size());
     assert_eq!(bytes, image.map.to_vec());
@@ -63,11 +63,11 @@ fn second_fill_leaves_exactly_the_bytes_of_a_fresh_image() {
     let family = family();
     let (first, second) = (family.plan(&blend(1.0, 2.0, "")), family.plan(&blend(5.0, 1.0, "")));
     let mut image = Image::in_memory(&first).unwrap();
-    image.fill(&first, family.parents()).unwrap();
-    image.fill(&second, family.parents()).unwrap();
+    image.fill(&first, family.parents(), &mut Pool::default()).unwrap();
+    image.fill(&second, family.parents(), &mut Pool::default()).unwrap();
     assert_eq!(image.map.to_vec(), image_of(&second, family.parents()));
     assert_ne!(image.map.to_vec(), image_of(&first, family.parents()));
-    image.fill(&first, family.parents()).unwrap();
+    image.fill(&first, family.parents(), &mut Pool::default()).unwrap();
     assert_eq!(image.map.to_vec(), image_of(&first, family.parents()), "and back");
 }
 
@@ -76,7 +76,7 @@ fn second_fill_leaves_exactly_the_bytes_of_a_fresh_image() {
 fn fill_of_another_shape_is_a_bug_that_does_not_go_unseen() {
     let family = family();
     let mut image = Image::in_memory(&family.plan(&blend(1.0, 2.0, ""))).unwrap();
-    let _ = image.fill(&family.plan(&blend(1.0, 2.0, "out_type: f32")), family.parents());
+    let _ = image.fill(&family.plan(&blend(1.0, 2.0, "out_type: f32")), family.parents(), &mut Pool::default());
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn changed_parent_is_an_error_and_the_image_keeps_its_bytes() {
         let family = family();
         let (first, second) = (family.plan(&blend(1.0, 2.0, "")), family.plan(&blend(5.0, 1.0, "")));
         let mut image = Image::in_memory(&first).unwrap();
-        image.fill(&first, family.parents()).unwrap();
+        image.fill(&first, family.parents(), &mut Pool::default()).unwrap();
         let before = image.map.to_vec();
         let path = family.parents()[1].path();
         let file = OpenOptions::new().write(true).open(path).unwrap();
@@ -114,7 +114,7 @@ fn changed_parent_is_an_error_and_the_image_keeps_its_bytes() {
         } else {
             file.set_modified(SystemTime::now() + Duration::from_secs(60)).unwrap();
         }
-        match image.fill(&second, family.parents()).unwrap_err() {
+        match image.fill(&second, family.parents(), &mut Pool::default()).unwrap_err() {
             ImageError::Parent(error) => {
                 assert_eq!(error.path, path);
                 assert_eq!(matches!(error.fault, Fault::Shrunk { .. }), shrink, "{error}");

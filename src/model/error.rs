@@ -35,6 +35,14 @@ pub enum ModelError {
         /// Its own words.
         reason: String,
     },
+    /// A hop's gain that has no effect in llama.cpp.
+    #[error(
+        "llama.cpp does not read `{tensor}` in this architecture, so the hop's scale would be lost; leave out `scale`"
+    )]
+    Unread {
+        /// Its name.
+        tensor: String,
+    },
     /// A decode failed.
     #[error("llama.cpp could not decode a batch of {tokens} tokens: {reason}")]
     Decode {

@@ -1,9 +1,11 @@
 //! A model that llama.cpp computes from right now: weights, one context, and the swap to the next recipe.
 
+use std::borrow::Cow;
 use std::mem::transmute;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::context::params::LlamaContextParams;
@@ -11,31 +13,38 @@ use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::sampling::LlamaSampler;
 use llama_cpp_2::token::LlamaToken;
+use memmap2::Mmap;
 
 use super::load::{Purpose, backend, load};
+use super::weights::Weights;
 use super::{ContextSize, ModelError, Settings, Vocabulary, log};
 use crate::gguf::Parent;
-use crate::image::{Fill, Image};
-use crate::plan::Plan;
+use crate::image::{Fill, Image, Pool};
+use crate::plan::{Home, Plan};
 
 /// A running model. Its context holds no tokens between calls unless the caller put them there.
 pub struct Live {
-    // Fields drop in order: the context points into the model, the model's tensors into the image.
+    // Fields drop in order: the context points into the model, the model's tensors into image, pool and the parents' maps.
     context: LlamaContext<'static>,
+    weights: Option<Weights>,
     model: LlamaModel,
     image: Option<Image>,
+    pool: Pool,
+    maps: Vec<Arc<Mmap>>,
     vocabulary: Arc<Vocabulary>,
     settings: Settings,
     size: ContextSize,
 }
 
 /// What it took to make a recipe live.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Swap {
     /// The merge itself.
     pub fill: Fill,
     /// Whether the recipe had another shape, so that llama.cpp had to load it anew.
     pub reloaded: bool,
+    /// All of it, until the first token could be decoded.
+    pub elapsed: Duration,
 }
 
 impl Live {
@@ -51,7 +60,8 @@ impl Live {
     ) -> Result<Self, ModelError> {
         let model = load(path, &path.display().to_string(), Purpose::Weights { gpu_layers: settings.gpu_layers })?;
         let context = new_context(&model, settings, size)?;
-        Ok(Self { context, model, image: None, vocabulary, settings, size })
+        let (pool, maps) = (Pool::default(), Vec::new());
+        Ok(Self { context, weights: None, model, image: None, pool, maps, vocabulary, settings, size })
     }
 
     /// Runs `plan` as a virtual model: merged into shared memory, nothing written to disk.
@@ -64,32 +74,63 @@ impl Live {
         vocabulary: Arc<Vocabulary>,
         settings: Settings,
         size: ContextSize,
-    ) -> Result<(Self, Fill), ModelError> {
-        let mut image = Image::in_memory(plan)?;
-        let fill = image.fill(plan, parents)?;
-        let model = load(&image.path(), &plan.name, Purpose::Weights { gpu_layers: settings.gpu_layers })?;
-        let context = new_context(&model, settings, size)?;
-        Ok((Self { context, model, image: Some(image), vocabulary, settings, size }, fill))
+    ) -> Result<(Self, Swap), ModelError> {
+        let start = Instant::now();
+        let plan = &*for_device(plan, settings);
+        let mut pool = Pool::default();
+        let Loaded { image, fill, model, context, weights } = Loaded::new(plan, parents, &mut pool, settings, size)?;
+        let maps = maps(plan, parents);
+        let mut live = Self { context, weights, model, image: Some(image), pool, maps, vocabulary, settings, size };
+        live.bind(plan, parents);
+        Ok((live, Swap { fill, reloaded: true, elapsed: start.elapsed() }))
     }
 
-    /// Makes `plan` the running model. One of the same shape is merged into the live weights; another is loaded anew.
+    /// Makes `plan` the running model. One of the same shape is merged into the live weights; another is loaded anew. Shared weights stay
+    /// where they are either way: a path that only goes through known blocks in another order moves none.
     ///
     /// # Errors
     /// [`ModelError`]; if it comes from a changed parent, the old weights are still whole.
     pub fn swap(&mut self, plan: &Plan, parents: &[Parent]) -> Result<Swap, ModelError> {
-        match &mut self.image {
-            // Weights on an accelerator are copies of the image, which a new fill would not reach.
-            Some(image) if image.has_shape_of(plan) && !self.settings.offloads() => {
-                let fill = image.fill(plan, parents)?;
+        let start = Instant::now();
+        let plan = &*for_device(plan, self.settings);
+        // Weights on an accelerator are copies of the image, which a new fill would not reach.
+        let same_shape = self.image.as_ref().is_some_and(|i| i.has_shape_of(plan)) && !self.settings.offloads();
+        if same_shape && plan.shares() && self.weights.is_none() {
+            self.weights = Some(Weights::of(&self.model)?);
+        }
+        let movable = self.weights.as_ref().is_none_or(|w| plan.tensors.iter().all(|t| w.can_move(&t.info.name)));
+        let (fill, reloaded) = match &mut self.image {
+            Some(image) if same_shape && movable => {
+                let fill = image.fill(plan, parents, &mut self.pool)?;
                 self.context.clear_kv_cache();
-                Ok(Swap { fill, reloaded: false })
+                (fill, false)
             }
             _ => {
-                let vocabulary = Arc::clone(&self.vocabulary);
-                let (live, fill) = Self::of_plan(plan, parents, vocabulary, self.settings, self.size)?;
-                *self = live;
-                Ok(Swap { fill, reloaded: true })
+                let loaded = Loaded::new(plan, parents, &mut self.pool, self.settings, self.size)?;
+                // The context before the model that it points into.
+                self.context = loaded.context;
+                (self.weights, self.model) = (loaded.weights, loaded.model);
+                self.image = Some(loaded.image);
+                (loaded.fill, true)
             }
+        };
+        self.maps = maps(plan, parents);
+        self.bind(plan, parents);
+        Ok(Swap { fill, reloaded, elapsed: start.elapsed() })
+    }
+
+    /// Points every tensor at its home.
+    fn bind(&mut self, plan: &Plan, parents: &[Parent]) {
+        let Some(weights) = &mut self.weights else { return };
+        for tensor in &plan.tensors {
+            let address = match tensor.home {
+                Home::Own => None,
+                Home::Pool(at) => Some(self.pool.address(at)),
+                Home::Parent => Some(tensor.source_data(parents)[0].data.as_ptr()),
+            };
+            // SAFETY: the plan has checked length and alignment; image, pool and maps live as long as the model and are replaced only
+            // together with these pointers.
+            unsafe { weights.point(&tensor.info.name, address) };
         }
     }
 
@@ -153,6 +194,49 @@ impl Live {
     pub fn batch_size(&self) -> usize {
         batch_size(self.settings, self.size) as usize
     }
+}
+
+/// A plan in llama.cpp's hands.
+struct Loaded {
+    image: Image,
+    fill: Fill,
+    model: LlamaModel,
+    context: LlamaContext<'static>,
+    weights: Option<Weights>,
+}
+
+impl Loaded {
+    fn new(
+        plan: &Plan,
+        parents: &[Parent],
+        pool: &mut Pool,
+        settings: Settings,
+        size: ContextSize,
+    ) -> Result<Self, ModelError> {
+        let mut image = Image::in_memory(plan)?;
+        let fill = image.fill(plan, parents, pool)?;
+        let model = load(&image.path(), &plan.name, Purpose::Weights { gpu_layers: settings.gpu_layers })?;
+        let weights = if plan.shares() { Some(Weights::of(&model)?) } else { None };
+        if let Some(weights) = &weights {
+            let gain = plan.tensors.iter().find(|t| t.home == Home::Own && !weights.has(&t.info.name));
+            if let Some(tensor) = gain {
+                return Err(ModelError::Unread { tensor: tensor.info.name.clone() });
+            }
+            image.release_shared(plan);
+        }
+        let context = new_context(&model, settings, size)?;
+        Ok(Self { image, fill, model, context, weights })
+    }
+}
+
+/// The plan as it can run: an accelerator has its own copy of every tensor, so nothing can be shared there.
+fn for_device(plan: &Plan, settings: Settings) -> Cow<'_, Plan> {
+    if settings.offloads() { Cow::Owned(plan.clone().unshared()) } else { Cow::Borrowed(plan) }
+}
+
+/// What the tensors of `plan` that stay in their parents point into.
+fn maps(plan: &Plan, parents: &[Parent]) -> Vec<Arc<Mmap>> {
+    if plan.shares() { parents.iter().flat_map(Parent::maps).collect() } else { Vec::new() }
 }
 
 /// A batch takes a token of every sequence at least: llama.cpp aborts the process where it cannot.

@@ -8,6 +8,7 @@ mod live;
 mod load;
 mod log;
 mod vocabulary;
+mod weights;
 
 pub use complete::{Completion, Sampling, complete};
 pub use error::ModelError;

@@ -3,10 +3,11 @@
 use ggraft_kernels::Program;
 
 use super::methods::{Case, Input, METHODS};
-use super::{Plan, PlanError, PlannedTensor, SourceRef, Statistics, bare, schedule, source, types};
+use super::path::Merge;
+use super::{Home, Plan, PlanError, PlannedTensor, SourceRef, Statistics, bare, schedule, source, types};
 use crate::ggml::CODECS;
 use crate::gguf::{Parent, TensorInfo, block_of};
-use crate::recipe::{BlockSite, Recipe, Resolved, TensorName};
+use crate::recipe::{BlockSite, Gain, PathBlock, Recipe, Resolved, Site, TensorName};
 
 /// Tables that follow from the architecture and are no weights: the same in all siblings, never blended.
 const TABLES: [&str; 4] =
@@ -18,27 +19,35 @@ const MASK_SEED: [u32; 2] = [0, 0];
 pub(super) fn compile(recipe: &Recipe, parents: &[Parent], statistics: &Statistics) -> Result<Plan, PlanError> {
     let counts: Vec<u32> = parents.iter().map(Parent::block_count).collect();
     let layout = recipe.layout(&counts)?;
+    let path = recipe.path_blocks(&counts, layout.len() as u32)?;
+    let first = path.first().and_then(|block| block.model).filter(|_| recipe.slices.is_empty());
     // Not the first slice's base: a search over slerp changes that with every candidate, and the shape would change with it.
-    let template = recipe.base_model.unwrap_or(0);
+    let template = recipe.base_model.or(first).unwrap_or(0);
+    let last = path.last().and_then(|block| block.model).unwrap_or(template);
     let arch = parents[template].architecture();
-    let compiler = Compiler { recipe, parents, statistics, layout: &layout, template, arch };
+    let compiler = Compiler { recipe, parents, statistics, layout: &layout, template, last, arch };
 
-    let mut tensors = Vec::new();
-    let mut blocks_done = false;
-    for info in parents[template].tensors() {
-        if block_of(&info.name).is_none() {
-            tensors.push(compiler.tensor(&info.name, tensors.len())?);
-        } else if !std::mem::replace(&mut blocks_done, true) {
-            for block in 0..layout.len() {
-                compiler.block(block, &mut tensors)?;
-            }
-        }
-    }
+    let mut merge = compiler.merge()?;
+    let whole = || (0..layout.len() as u32).map(|layer| PathBlock { model: None, layer, gain: Gain::ONE }).collect();
+    let path: Vec<PathBlock> = if path.is_empty() { whole() } else { path };
+    let mut pool_bytes = 0;
+    let tensors = if recipe.path.is_empty() && !merge.repeats() {
+        merge.in_place()
+    } else {
+        let aligned = |tensor: &PlannedTensor| {
+            tensor.source_data(parents).iter().all(|s| s.data.as_ptr().cast::<[u64; 4]>().is_aligned())
+        };
+        pool_bytes = merge.share(aligned);
+        let block_of = |parent, layer| compiler.copied_block(parent, layer, aligned);
+        merge.along(&path, arch, block_of)?
+    };
 
-    let layers: Vec<(&Parent, u32)> = (0..layout.len())
-        .map(|block| compiler.block_template(block))
-        .map(|(parent, layer)| (&parents[parent], layer))
-        .collect();
+    let origin = |block: &PathBlock| match block.model {
+        Some(parent) => (parent, block.layer),
+        None => compiler.block_template(block.layer as usize),
+    };
+    let layers: Vec<(&Parent, u32)> =
+        path.iter().map(origin).map(|(parent, layer)| (&parents[parent], layer)).collect();
     let metadata = schedule::metadata(&parents[template], &layers)?;
     let infos: Vec<TensorInfo> = tensors.iter().map(|t| t.info.clone()).collect();
     let vocabulary = recipe.tokenizer_source.unwrap_or(template);
@@ -49,6 +58,7 @@ pub(super) fn compile(recipe: &Recipe, parents: &[Parent], statistics: &Statisti
         tensors,
         bare_header: header.bytes,
         data_bytes: header.data_len,
+        pool_bytes,
         vocabulary,
         chat_template: chat_template(recipe)?,
         metadata,
@@ -61,21 +71,60 @@ struct Compiler<'a> {
     statistics: &'a Statistics,
     layout: &'a [BlockSite],
     template: usize,
+    /// The parent of the path's last block, which gives what follows the blocks where nothing is merged.
+    last: usize,
     arch: &'a str,
 }
 
 impl Compiler<'_> {
-    /// Compiles all tensors of output block `block`: those that its template source has.
-    fn block(&self, block: usize, tensors: &mut Vec<PlannedTensor>) -> Result<(), PlanError> {
-        let (parent, layer) = self.block_template(block);
-        let prefix = format!("blk.{layer}.");
-        for info in self.parents[parent].tensors() {
-            if let Some(rest) = info.name.strip_prefix(&prefix) {
-                let name = format!("blk.{block}.{rest}");
-                tensors.push(self.tensor(&name, tensors.len())?);
+    /// Compiles the merge: all its blocks where the template has its first.
+    fn merge(&self) -> Result<Merge, PlanError> {
+        let mut merge = Merge { before: Vec::new(), blocks: Vec::new(), after: Vec::new() };
+        let mut ordinal = 0;
+        let mut blocks_done = false;
+        for info in self.parents[self.template].tensors() {
+            if block_of(&info.name).is_none() {
+                let outer = if blocks_done { &mut merge.after } else { &mut merge.before };
+                outer.push(self.tensor(&info.name, ordinal)?);
+                ordinal += 1;
+            } else if !std::mem::replace(&mut blocks_done, true) {
+                for number in 0..self.layout.len() {
+                    let block = self.block(number, ordinal)?;
+                    ordinal += block.len();
+                    merge.blocks.push(block);
+                }
             }
         }
-        Ok(())
+        Ok(merge)
+    }
+
+    /// Compiles all tensors of the merge's block `number`: those that its template source has. `ordinal` is that of the first.
+    fn block(&self, number: usize, ordinal: usize) -> Result<Vec<PlannedTensor>, PlanError> {
+        let (parent, layer) = self.block_template(number);
+        let rests = self.block_tensors(parent, layer).map(|(_, rest)| rest);
+        rests.zip(ordinal..).map(|(rest, ordinal)| self.tensor(&format!("blk.{number}.{rest}"), ordinal)).collect()
+    }
+
+    /// A parent's block as it is.
+    fn copied_block(
+        &self,
+        parent: usize,
+        layer: u32,
+        aligned: impl Fn(&PlannedTensor) -> bool,
+    ) -> Result<Vec<PlannedTensor>, PlanError> {
+        let copy = |(tensor, _): (usize, &str)| {
+            let name = &self.parents[parent].tensors()[tensor].name;
+            let copy = self.copy(name, SourceRef { parent, tensor })?;
+            Ok(PlannedTensor { home: if aligned(&copy) { Home::Parent } else { Home::Own }, ..copy })
+        };
+        self.block_tensors(parent, layer).map(copy).collect()
+    }
+
+    /// Positions of the tensors of a parent's block, and their names within it.
+    fn block_tensors(&self, parent: usize, layer: u32) -> impl Iterator<Item = (usize, &str)> {
+        let prefix = format!("blk.{layer}.");
+        let tensors = self.parents[parent].tensors().iter().enumerate();
+        tensors.filter_map(move |(i, info)| Some((i, info.name.strip_prefix(&prefix)?)))
     }
 
     /// The parent and layer that an output block takes its list of tensors from: the base's, or the first source's.
@@ -91,6 +140,10 @@ impl Compiler<'_> {
     fn tensor(&self, name: &str, ordinal: usize) -> Result<PlannedTensor, PlanError> {
         if TABLES.iter().any(|table| name.starts_with(table)) {
             return self.copy(name, self.find(self.template, name)?);
+        }
+        if self.layout.is_empty() {
+            let behind = self.recipe.base_model.is_none() && Site::of(name) == Site::After;
+            return self.copy(name, self.find(if behind { self.last } else { self.template }, name)?);
         }
         let Resolved { sources, base, shared } = self.recipe.resolve(self.layout, name, self.arch)?;
         let mut inputs = Vec::new();
@@ -134,7 +187,7 @@ impl Compiler<'_> {
         let model = self.info(refs[base.unwrap_or(0)]);
         let ty = types::destination(model, self.recipe.out_type)?;
         let info = TensorInfo::new(name, first.shape.clone(), ty)?;
-        Ok(PlannedTensor { info, program, sources: refs })
+        Ok(PlannedTensor { info, program, sources: refs, home: Home::Own })
     }
 
     fn refuse_undecodable(&self, name: &str, refs: &[SourceRef]) -> Result<(), PlanError> {
@@ -160,7 +213,7 @@ impl Compiler<'_> {
     fn copy(&self, name: &str, from: SourceRef) -> Result<PlannedTensor, PlanError> {
         let TensorInfo { shape, ty, .. } = self.info(from);
         let info = TensorInfo::new(name, shape.clone(), *ty)?;
-        Ok(PlannedTensor { info, program: Program::Copy { source: 0 }, sources: vec![from] })
+        Ok(PlannedTensor { info, program: Program::Copy { source: 0 }, sources: vec![from], home: Home::Own })
     }
 
     fn info(&self, r: SourceRef) -> &TensorInfo {
@@ -208,6 +261,7 @@ fn is_whole(program: &Program) -> bool {
         Program::Sum { terms, constant } => *constant == 0.0 && terms.iter().all(|t| t.coefficient == 1.0),
         Program::TaskVectors { vectors, .. } => vectors.is_empty(),
         Program::Copy { .. } => true,
+        Program::Scaled { program, factor } => *factor == 1.0 && is_whole(program),
     }
 }
 
@@ -218,6 +272,9 @@ fn first_bad_number(program: &Program) -> Option<f32> {
         Program::Sum { terms, constant } => terms.iter().map(|t| t.coefficient).chain([*constant]).collect(),
         Program::TaskVectors { vectors, lambda, .. } => {
             vectors.iter().flat_map(|v| [v.weight, v.rescale]).chain([*lambda]).collect()
+        }
+        Program::Scaled { program, factor } => {
+            return first_bad_number(program).or(Some(*factor).filter(|f| !f.is_finite()));
         }
     };
     numbers.into_iter().find(|n| !n.is_finite())

@@ -73,6 +73,14 @@ pub enum PlanError {
         /// What depends on the number.
         reason: &'static str,
     },
+    /// A hop has a gain and the graph has no place for it.
+    #[error("`{architecture}` {reason}; leave out `scale`")]
+    Gain {
+        /// `general.architecture`.
+        architecture: String,
+        /// Why not.
+        reason: &'static str,
+    },
     /// A chat template by name: the merged file must hold the text.
     #[error(
         "`chat_template: {name}` is a name that ggraft has no template for; give the Jinja text, or `auto` to keep the parent's"

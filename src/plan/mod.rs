@@ -8,9 +8,11 @@ use ggraft_kernels::{Program, Source};
 use crate::gguf::{Blocks, Difference, Encoded, Metadata, Parent, TensorInfo, block_of, differences, encode_header};
 use crate::recipe::Recipe;
 
+mod architectures;
 mod compile;
 mod error;
 mod methods;
+mod path;
 mod schedule;
 mod statistics;
 mod types;
@@ -42,6 +44,19 @@ pub struct PlannedTensor {
     pub program: Program,
     /// What the program reads, in the program's order.
     pub sources: Vec<SourceRef>,
+    /// Where its bytes are while the model runs in memory; a file has all of them in their own places.
+    pub home: Home,
+}
+
+/// Where a tensor of a model in memory lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Home {
+    /// In its own place of the data section.
+    Own,
+    /// In a pool behind all hops that share it, at this offset.
+    Pool(u64),
+    /// In the parent that it is a copy of.
+    Parent,
 }
 
 /// A merged model that does not exist yet.
@@ -56,6 +71,8 @@ pub struct Plan {
     pub bare_header: Vec<u8>,
     /// Size of the data section in bytes.
     pub data_bytes: u64,
+    /// Size in bytes of the pool that tensors are shared in.
+    pub pool_bytes: u64,
     /// The parent that the vocabulary comes from.
     pub vocabulary: usize,
     /// The recipe's own chat template.
@@ -102,10 +119,11 @@ impl Siblings {
     pub fn plan(&self, recipe: &Recipe) -> Result<Plan, PlanError> {
         let whole_models = recipe.slices.iter().flat_map(|s| &s.sources).all(|s| s.layer_range.is_none());
         let blends = recipe.slices.iter().any(|s| s.sources.len() > 1);
+        let untied = self.parents.iter().any(|parent| parent.position("output.weight").is_some());
         refuse(&self.differences, |blocks| match blocks {
             Blocks::EveryMerge => true,
             Blocks::WholeModel => whole_models && blends,
-            Blocks::TokenTables => blends,
+            Blocks::TokenTables => blends || untied && recipe.splits_token_tables(),
             Blocks::Nothing => false,
         })?;
         compile::compile(recipe, &self.parents, &self.statistics)
@@ -133,6 +151,11 @@ impl PlannedTensor {
         usize::try_from(self.info.elements()).expect("a mapped tensor")
     }
 
+    /// Bytes of parents that the program reads.
+    pub fn source_bytes(&self, parents: &[Parent]) -> u64 {
+        self.sources.iter().map(|r| parents[r.parent].tensors()[r.tensor].bytes).sum()
+    }
+
     /// The bytes that the program reads, in its order.
     pub fn source_data<'a>(&self, parents: &'a [Parent]) -> Vec<Source<'a>> {
         self.sources.iter().map(|r| source(*r, parents)).collect()
@@ -145,10 +168,43 @@ fn source(r: SourceRef, parents: &[Parent]) -> Source<'_> {
 }
 
 impl Plan {
-    /// Bytes of parents that a fill reads, each source counted as often as it is read.
+    /// The tensors that a first fill has to compute: those shared in the pool once, those that stay in their parents not at all.
+    pub fn work(&self) -> impl Iterator<Item = &PlannedTensor> {
+        let mut seen = HashSet::new();
+        self.tensors.iter().filter(move |tensor| match tensor.home {
+            Home::Own => true,
+            Home::Pool(at) => seen.insert(at),
+            Home::Parent => false,
+        })
+    }
+
+    /// Bytes of parents that a first fill reads, each source counted as often as it is read.
     pub fn source_bytes(&self, parents: &[Parent]) -> u64 {
-        let bytes = |r: &SourceRef| parents[r.parent].tensors()[r.tensor].bytes;
-        self.tensors.iter().flat_map(|t| &t.sources).map(bytes).sum()
+        self.work().map(|t| t.source_bytes(parents)).sum()
+    }
+
+    /// Bytes that a first fill writes.
+    pub fn written_bytes(&self) -> u64 {
+        self.work().map(|t| t.info.bytes).sum()
+    }
+
+    /// Bytes of weights that the running model reads, each block counted once.
+    pub fn weight_bytes(&self) -> u64 {
+        let mut seen = HashSet::new();
+        let in_parents = self.tensors.iter().filter(|t| t.home == Home::Parent && seen.insert(&t.sources));
+        self.written_bytes() + in_parents.map(|t| t.info.bytes).sum::<u64>()
+    }
+
+    /// Whether any tensor lives elsewhere than in its own place.
+    pub fn shares(&self) -> bool {
+        self.tensors.iter().any(|t| t.home != Home::Own)
+    }
+
+    /// The same with every tensor in its own place.
+    pub fn unshared(mut self) -> Self {
+        self.tensors.iter_mut().for_each(|tensor| tensor.home = Home::Own);
+        self.pool_bytes = 0;
+        self
     }
 
     /// Number of blocks.
@@ -156,7 +212,7 @@ impl Plan {
         self.blocks().len()
     }
 
-    /// Number of blocks that differ in what they are made of: a block used twice counts once.
+    /// Number of blocks that differ in their weights: a block used twice counts once, with whatever gains.
     pub fn unique_blocks(&self) -> usize {
         self.blocks().into_iter().map(|block| format!("{block:?}")).collect::<HashSet<_>>().len()
     }
@@ -164,7 +220,9 @@ impl Plan {
     /// What each block is made of, in order.
     fn blocks(&self) -> Vec<Vec<(&Program, &[SourceRef])>> {
         let mut blocks = Vec::new();
-        for tensor in &self.tensors {
+        let shares = self.shares();
+        // Where weights are shared, what a hop has of its own is its gains.
+        for tensor in self.tensors.iter().filter(|t| !shares || t.home != Home::Own) {
             if let Some(block) = block_of(&tensor.info.name) {
                 blocks.resize_with(blocks.len().max(block as usize + 1), Vec::new);
                 blocks[block as usize].push((&tensor.program, tensor.sources.as_slice()));

@@ -234,7 +234,9 @@ fn source_bytes_count_what_a_fill_reads() {
     let blend = family.plan(&recipe("linear", &[("a.gguf", "weight: 1"), ("b.gguf", "weight: 1")], ""));
     assert_eq!(blend.source_bytes(parents), 2 * all);
     let block: u64 = parents[0].tensors().iter().filter(|t| t.name.starts_with("blk.1.")).map(|t| t.bytes).sum();
-    assert_eq!(family.plan(&stack(&[("a.gguf", 0, 2), ("a.gguf", 1, 2)])).source_bytes(parents), all + block);
+    let twice = family.plan(&stack(&[("a.gguf", 0, 2), ("a.gguf", 1, 2)]));
+    assert_eq!((twice.source_bytes(parents), twice.weight_bytes()), (0, all), "a stack of copies stays in its parents");
+    assert_eq!(twice.unshared().source_bytes(parents), all + block);
 }
 
 #[test]

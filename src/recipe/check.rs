@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use super::error::located;
 use super::methods::{BaseRule, Inputs, Kind, ParameterSpec};
-use super::{Curve, MAX_MODELS, MAX_SLICES, Parameters, Recipe, RecipeError, Rule, Slice};
+use super::{Curve, MAX_BLOCKS, MAX_MODELS, MAX_SLICES, Parameters, Recipe, RecipeError, Rule, Slice};
 use crate::yaml::{Place, hint};
 
 impl Recipe {
@@ -14,13 +14,17 @@ impl Recipe {
     /// Parameters the method does not have or values they cannot take; models or a base missing, listed twice, too many
     /// or too few; empty layer ranges; more models or slices than the limits.
     pub fn checked(mut self) -> Result<Self, RecipeError> {
-        let sizes = [("models", self.models.len(), MAX_MODELS), ("slices", self.slices.len(), MAX_SLICES)];
+        let sizes = [
+            ("models", self.models.len(), MAX_MODELS),
+            ("slices", self.slices.len(), MAX_SLICES),
+            ("hops", self.path.len(), MAX_BLOCKS),
+        ];
         for (what, count, limit) in sizes {
             if count > limit {
                 return Err(self.error(Place::default(), RecipeError::TooMany { what, count, limit }));
             }
         }
-        if self.slices.is_empty() {
+        if self.slices.is_empty() && self.path.is_empty() {
             return Err(self.error(Place::default(), RecipeError::Empty("slices")));
         }
         let mut warnings = self.parameters(&self.parameters, false)?;
@@ -33,6 +37,10 @@ impl Recipe {
         }
         for model in [self.base_model, self.tokenizer_source].into_iter().flatten() {
             self.known(model, Place::default())?;
+        }
+        for (index, hop) in self.path.iter().enumerate() {
+            hop.model.map_or(Ok(()), |model| self.known(model, hop.place))?;
+            self.hop_problem(index, hop).map_or(Ok(()), |problem| Err(self.error(hop.place, problem)))?;
         }
         self.warnings.extend(warnings);
         Ok(self)

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Serialize, Serializer};
-use serde_saphyr::FlowSeq;
+use serde_saphyr::{FlowMap, FlowSeq};
 
-use super::{Curve, Parameters, Recipe, RecipeError, Rule, Setting, Slice};
+use super::{Curve, Hop, Parameters, Recipe, RecipeError, Rule, Setting, Slice};
 
 #[derive(Serialize)]
 struct FileOut<'a> {
-    merge_method: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    merge_method: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     base_model: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -19,6 +20,10 @@ struct FileOut<'a> {
     slices: Option<Vec<SliceOut<'a>>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     parameters: &'a Parameters,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    path: Vec<FlowMap<HopOut>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_scale: Option<&'static str>,
     out_type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     tokenizer_source: Option<String>,
@@ -45,6 +50,18 @@ struct SourceOut<'a> {
 }
 
 #[derive(Serialize)]
+struct HopOut {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layer: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layers: Option<(u32, u32)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scale: Option<f64>,
+}
+
+#[derive(Serialize)]
 struct RuleOut<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     filter: Option<&'a str>,
@@ -61,6 +78,7 @@ impl Recipe {
         let path = |model: usize| self.models.get(model).map_or_else(String::new, |model| path_of(&model.path));
         let (models, slices) = match self.slices.as_slice() {
             [all] if self.is_models_form(all) => (Some(sources(all, path)), None),
+            [] => (None, None),
             slices => {
                 let slice = |slice| SliceOut {
                     sources: sources(slice, path),
@@ -71,11 +89,13 @@ impl Recipe {
             }
         };
         let file = FileOut {
-            merge_method: self.method.name,
+            merge_method: (!self.slices.is_empty()).then_some(self.method.name),
             base_model: self.base_model.map(path),
             models,
             slices,
             parameters: &self.parameters,
+            path: self.path.iter().map(|hop| FlowMap(hop_out(hop, path))).collect(),
+            path_scale: (!self.path.is_empty()).then_some(self.path_scale.name()),
             out_type: self.out_type.name(),
             tokenizer_source: self.tokenizer_source.map(path),
             chat_template: self.chat_template.as_deref(),
@@ -89,6 +109,16 @@ impl Recipe {
             && slice.base_model.is_none()
             && slice.parameters.is_empty()
             && self.base_model.is_none_or(|base| slice.sources.iter().any(|source| source.model == base))
+    }
+}
+
+fn hop_out(hop: &Hop, path: impl Fn(usize) -> String) -> HopOut {
+    let one = hop.layers.filter(|(start, end)| start.checked_add(1) == Some(*end));
+    HopOut {
+        model: hop.model.map(path),
+        layer: one.map(|(start, _)| start),
+        layers: hop.layers.filter(|_| one.is_none()),
+        scale: (hop.scale != 1.0).then_some(hop.scale),
     }
 }
 

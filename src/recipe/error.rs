@@ -41,6 +41,14 @@ pub enum RecipeError {
     /// It is no YAML, or has keys that no recipe has.
     #[error("{0}")]
     Yaml(String),
+    /// No `merge_method`, and nothing that could do without.
+    #[error("the key `merge_method` is missing; only a `path` through models as they are goes without")]
+    MissingMethod,
+    /// A hop takes blocks of a merge that there is not.
+    #[error(
+        "this hop has no `model`, so it takes blocks of the merge, but the recipe has no `models` or `slices` to merge"
+    )]
+    HopWithoutModel,
     /// There must be `models` or `slices`, and only one of them.
     #[error("a recipe has either `models` or `slices`; this one has {0}")]
     Form(&'static str),
@@ -126,8 +134,10 @@ pub enum RecipeError {
         count: usize,
     },
     /// A range of layers the model does not have.
-    #[error("`layer_range` [{start}, {end}) of `{model}` ends beyond its {block_count} layers")]
+    #[error("`{key}` [{start}, {end}) of `{model}` ends beyond its {block_count} layers")]
     RangeOutside {
+        /// The key that says so.
+        key: &'static str,
         /// The model.
         model: String,
         /// First layer.

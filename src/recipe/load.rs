@@ -10,8 +10,10 @@ use serde_saphyr::Spanned;
 use super::error::located;
 use super::methods::{BaseRule, METHODS, MethodSpec};
 use super::schema::{self, Reference, Value};
-use super::{Curve, MAX_MODELS, ModelRef, OutType, Parameters, Recipe, RecipeError, Rule, Setting, Slice, Source};
-use crate::yaml;
+use super::{
+    Curve, Hop, MAX_MODELS, ModelRef, OutType, Parameters, PathScale, Recipe, RecipeError, Rule, Setting, Slice, Source,
+};
+use crate::yaml::{self, Place};
 
 /// The longest recipe file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -50,9 +52,18 @@ struct Loader<'a> {
 
 type Result<T, E = RecipeError> = std::result::Result<T, E>;
 
+/// What a recipe of nothing but a path does to its models: nothing.
+fn passthrough() -> &'static MethodSpec {
+    MethodSpec::find("passthrough").expect("a method of the table")
+}
+
 impl Loader<'_> {
     fn recipe(mut self, written: schema::File) -> Result<Recipe> {
-        let method = self.method(&written.merge_method)?;
+        let method = match (&written.merge_method, &written.models, &written.slices) {
+            (Some(name), ..) => self.method(name)?,
+            (None, None, None) if written.path.is_some() => passthrough(),
+            _ => return Err(RecipeError::MissingMethod.at(self.file, Place { line: 1, column: 1 })),
+        };
         if let Some(modules) = &written.modules {
             let instead = "write one recipe with `models` or `slices`";
             return Err(self.unsupported(modules, "`modules`".to_owned(), instead));
@@ -74,8 +85,19 @@ impl Loader<'_> {
                 (slices, written.base_model.as_ref().map(|base| self.model(base)).transpose()?)
             }
             (Some(_), Some(second)) => return Err(self.error(&second, RecipeError::Form("both"))),
-            (None, None) => return Err(self.error(&written.merge_method, RecipeError::Form("neither"))),
+            (None, None) => match &written.merge_method {
+                Some(name) if written.path.is_none() || method.name != passthrough().name => {
+                    return Err(self.error(name, RecipeError::Form("neither")));
+                }
+                _ => (Vec::new(), written.base_model.as_ref().map(|base| self.model(base)).transpose()?),
+            },
         };
+        let path = match written.path {
+            Some(path) if path.value.is_empty() => return Err(self.error(&path, RecipeError::Empty("path"))),
+            Some(path) => path.value.into_iter().map(|hop| self.hop(hop)).collect::<Result<_>>()?,
+            None => Vec::new(),
+        };
+        let path_scale = written.path_scale.map_or(Ok(PathScale::default()), |name| self.path_scale(&name))?;
         let tokenizer_source = self.tokenizer(written.tokenizer_source, written.tokenizer, base_model)?;
         let out_type = written.out_type.map_or(Ok(OutType::default()), |name| self.out_type(&name))?;
         let mut warnings = Vec::new();
@@ -87,6 +109,8 @@ impl Loader<'_> {
         }
         Ok(Recipe {
             base_model,
+            path,
+            path_scale,
             parameters,
             out_type,
             tokenizer_source,
@@ -121,6 +145,30 @@ impl Loader<'_> {
             let value = format_args!("`{}`", name.value);
             self.bad_value(name, "out_type", value, "it must be `q8_0`, `f16`, `bf16`, `f32` or `same`")
         })
+    }
+
+    fn path_scale(&self, name: &Spanned<String>) -> Result<PathScale> {
+        PathScale::ALL.into_iter().find(|known| name.value == known.name()).ok_or_else(|| {
+            let value = format_args!("`{}`", name.value);
+            self.bad_value(name, "path_scale", value, "it must be `mlp_output` or `residual`")
+        })
+    }
+
+    fn hop(&mut self, Spanned { value, referenced, .. }: Spanned<schema::Hop>) -> Result<Hop> {
+        let layers = match (value.layer, value.layers) {
+            (Some(_), Some(both)) => {
+                let expected = "`layer` says it already: one layer, or `layers: [first, end]`";
+                return Err(self.bad_value(&both, "layers", "given too", expected));
+            }
+            (Some(layer), None) => match layer.value.checked_add(1) {
+                Some(end) => Some((layer.value, end)),
+                None => return Err(self.bad_value(&layer, "layer", layer.value, "no model has so many")),
+            },
+            (None, layers) => layers.map(|range| range.value.into()),
+        };
+        let model = value.model.map(|model| self.model(&model)).transpose()?;
+        let scale = value.scale.map_or(1.0, |scale| scale.value);
+        Ok(Hop { model, layers, scale, place: referenced.into() })
     }
 
     fn path(&self, written: &str) -> PathBuf {

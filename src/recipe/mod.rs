@@ -10,6 +10,7 @@ mod error;
 mod load;
 pub mod methods;
 pub mod names;
+mod path;
 mod resolve;
 mod schema;
 pub mod setting;
@@ -23,6 +24,7 @@ pub use crate::yaml::Place;
 pub use error::RecipeError;
 pub use methods::{METHODS, MethodSpec};
 pub use names::TensorName;
+pub use path::{Gain, Hop, PathBlock, PathScale};
 pub use resolve::{BlockSite, Resolved, ResolvedSource, Site, Values};
 pub use setting::{Curve, Rule, Setting};
 
@@ -30,8 +32,8 @@ pub use setting::{Curve, Rule, Setting};
 pub const MAX_MODELS: usize = 64;
 /// Slices one recipe may have.
 pub const MAX_SLICES: usize = 1024;
-/// Blocks the merged model may have.
-pub const MAX_BLOCKS: usize = 16 * 1024;
+/// Blocks a model may have: llama.cpp's `LLAMA_MAX_LAYERS` (src/llama-hparams.h), beyond which it ends the process.
+pub const MAX_BLOCKS: usize = 512;
 
 /// Parameters by name, as written at one level: the recipe, a slice, or a source.
 pub type Parameters = BTreeMap<String, Setting>;
@@ -45,8 +47,12 @@ pub struct Recipe {
     pub models: Vec<ModelRef>,
     /// The base model of slices that name none themselves.
     pub base_model: Option<usize>,
-    /// The merged model's layers, bottom to top; never empty once checked.
+    /// The merged model's layers, bottom to top; empty only if a path takes all blocks from the models as they are.
     pub slices: Vec<Slice>,
+    /// The path of tokens through the merge's and the models' blocks; if empty, it is the merge's blocks in order.
+    pub path: Vec<Hop>,
+    /// What the path's scales multiply.
+    pub path_scale: PathScale,
     /// Parameters for all slices.
     pub parameters: Parameters,
     /// The type of blended matrices.
@@ -136,6 +142,8 @@ impl Recipe {
             models,
             base_model: None,
             slices,
+            path: Vec::new(),
+            path_scale: PathScale::default(),
             parameters: Parameters::new(),
             out_type: OutType::default(),
             tokenizer_source: None,

@@ -68,10 +68,10 @@ impl Site {
 }
 
 impl Recipe {
-    /// The output blocks, bottom to top, given how many blocks each of the models has.
+    /// The merge's blocks, bottom to top, given how many blocks each of the models has; none without `slices`.
     ///
     /// # Errors
-    /// Ranges beyond a model's blocks, sources of different length in one slice, no blocks at all or too many.
+    /// Ranges beyond a model's blocks, sources of different length in one slice, too many blocks.
     pub fn layout(&self, block_counts: &[u32]) -> Result<Vec<BlockSite>, RecipeError> {
         let mut blocks = Vec::new();
         for (index, slice) in self.slices.iter().enumerate() {
@@ -99,7 +99,10 @@ impl Recipe {
         let (start, end) = source.layer_range.unwrap_or((0, block_count));
         if end > block_count {
             let model = self.model_name(index);
-            return Err(self.error(source.place, RecipeError::RangeOutside { model, start, end, block_count }));
+            return Err(self.error(
+                source.place,
+                RecipeError::RangeOutside { key: "layer_range", model, start, end, block_count },
+            ));
         }
         if start >= end {
             return Err(self.error(source.place, RecipeError::Empty("layer_range")));

@@ -1,4 +1,4 @@
-//! The YAML of a recipe as written, every value with its place. Key names are mergekit's; `out_type` is ours.
+//! The YAML of a recipe as written, every value with its place. Key names are mergekit's; `path`, `path_scale` and `out_type` are ours.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use serde_saphyr::Spanned;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
-    pub merge_method: Spanned<String>,
+    pub merge_method: Option<Spanned<String>>,
     pub models: Option<Spanned<Vec<Spanned<Model>>>>,
     pub slices: Option<Spanned<Vec<Spanned<Slice>>>>,
     pub modules: Option<Spanned<IgnoredAny>>,
@@ -23,6 +23,8 @@ pub(super) struct File {
     pub tokenizer: Option<Spanned<Tokenizer>>,
     pub chat_template: Option<String>,
     pub out_type: Option<Spanned<String>>,
+    pub path: Option<Spanned<Vec<Spanned<Hop>>>>,
+    pub path_scale: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -49,6 +51,15 @@ pub(super) struct Source {
     pub layer_range: Option<Spanned<[u32; 2]>>,
     #[serde(default)]
     pub parameters: Parameters,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Hop {
+    pub model: Option<Spanned<Reference>>,
+    pub layer: Option<Spanned<u32>>,
+    pub layers: Option<Spanned<[u32; 2]>>,
+    pub scale: Option<Spanned<f64>>,
 }
 
 #[derive(Deserialize)]

@@ -93,7 +93,7 @@ fn layers_that_the_models_do_not_have_are_refused_with_their_place() {
     let message = parse(uneven).layout(&[4, 5]).unwrap_err().to_string();
     assert!(message.ends_with("`a` brings 4 layers to this slice and `b` 5; they must be equally many"), "{message}");
     assert!(parse(uneven).layout(&[0, 0]).unwrap_err().to_string().contains("`layer_range` is empty"));
-    assert!(parse(uneven).layout(&[u32::MAX; 2]).unwrap_err().to_string().contains("the limit is 16384"));
+    assert!(parse(uneven).layout(&[u32::MAX; 2]).unwrap_err().to_string().contains("the limit is 512"));
 }
 
 #[test]

@@ -1,0 +1,74 @@
+//! Tensors that several hops share, each computed once and kept for the next path: plans in, addresses out.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use ggraft_kernels::{GgmlType, Program};
+use memmap2::MmapMut;
+
+use super::fill::Job;
+use crate::plan::{Home, Plan, PlannedTensor, SourceRef};
+
+/// Anonymous memory, of which only those pages exist that a path has needed so far.
+#[derive(Default)]
+pub struct Pool {
+    map: Option<MmapMut>,
+    /// What has been computed, by offset.
+    contents: BTreeMap<u64, Content>,
+}
+
+/// What makes the bytes of a tensor, and how many they are.
+struct Content {
+    ty: GgmlType,
+    program: Program,
+    sources: Vec<SourceRef>,
+    bytes: u64,
+}
+
+impl Pool {
+    /// Makes sure that there is room for `plan`; what is there already stays if the size is right.
+    pub(super) fn fit(&mut self, plan: &Plan) -> io::Result<()> {
+        let size = usize::try_from(plan.pool_bytes).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        if size > 0 && self.map.as_ref().is_none_or(|map| map.len() != size) {
+            *self = Self { map: Some(MmapMut::map_anon(size)?), contents: BTreeMap::new() };
+        }
+        Ok(())
+    }
+
+    /// The tensors of `plan` that are not there yet, by offset.
+    pub(super) fn missing<'a>(&self, plan: &'a Plan) -> Vec<Job<'a>> {
+        let shared = plan.tensors.iter().filter_map(|tensor| match tensor.home {
+            Home::Pool(at) if !self.holds(at, tensor) => Some((at, tensor)),
+            _ => None,
+        });
+        shared.collect::<BTreeMap<_, _>>().into_iter().collect()
+    }
+
+    /// The memory that the offsets count in.
+    pub(super) fn memory(&mut self) -> &mut [u8] {
+        self.map.as_deref_mut().unwrap_or_default()
+    }
+
+    /// Notes that `jobs` have been done; what reached into their bytes before is gone.
+    pub(super) fn remember(&mut self, jobs: &[Job]) {
+        for (at, PlannedTensor { info, program, sources, .. }) in jobs {
+            self.contents.retain(|start, old| start + old.bytes <= *at || *start >= at + info.bytes);
+            let content =
+                Content { ty: info.ty, program: program.clone(), sources: sources.clone(), bytes: info.bytes };
+            self.contents.insert(*at, content);
+        }
+    }
+
+    fn holds(&self, at: u64, tensor: &PlannedTensor) -> bool {
+        let same = |c: &Content| c.ty == tensor.info.ty && c.program == tensor.program && c.sources == tensor.sources;
+        self.contents.get(&at).is_some_and(same)
+    }
+
+    /// Where the tensor at `offset` starts in memory.
+    ///
+    /// # Panics
+    /// If the pool was never fitted to a plan with such a place.
+    pub fn address(&self, offset: u64) -> *const u8 {
+        self.map.as_ref().expect("a pool that was filled")[offset as usize..].as_ptr()
+    }
+}

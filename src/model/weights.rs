@@ -1,0 +1,111 @@
+//! A loaded model in, its tensors out: by name, so that they can be pointed at other memory.
+//!
+//! llama.cpp has no public list of a model's tensors. But a context tells a callback of every node that it is about to compute, and
+//! the weights are the leaves among their sources.
+
+use std::collections::HashMap;
+use std::ffi::{CStr, c_void};
+use std::ptr::NonNull;
+
+use llama_cpp_2::model::LlamaModel;
+use llama_cpp_sys_2 as sys;
+
+use super::{ModelError, log};
+
+/// Nodes that are another look at their source.
+const VIEWS: [sys::ggml_op; 4] =
+    [sys::GGML_OP_VIEW, sys::GGML_OP_RESHAPE, sys::GGML_OP_PERMUTE, sys::GGML_OP_TRANSPOSE];
+
+/// The tensors that a model's graph reads.
+pub(super) struct Weights {
+    /// A name may stand for several tensors: tied embeddings are two on some devices.
+    by_name: HashMap<String, Vec<Weight>>,
+}
+
+/// One of llama.cpp's tensors.
+struct Weight {
+    tensor: NonNull<sys::ggml_tensor>,
+    /// Where llama.cpp has loaded it.
+    loaded: *mut c_void,
+    /// Whether the graph looks at it through a view, which takes its address when the graph is built and not when it is computed.
+    viewed: bool,
+}
+
+impl Weights {
+    /// Looks at the graph of one token, in a context of its own, without computing it.
+    ///
+    /// # Errors
+    /// [`ModelError::Context`] if llama.cpp has no room for the context.
+    pub(super) fn of(model: &LlamaModel) -> Result<Self, ModelError> {
+        let mut found: HashMap<String, Vec<Weight>> = HashMap::new();
+        log::take_trouble();
+        // SAFETY: `LlamaModel` is `#[repr(transparent)]` over this pointer; it outlives the context, which is freed below and keeps
+        // `found` no longer. The callbacks run inside `llama_decode` on this thread alone.
+        unsafe {
+            let model = std::mem::transmute_copy::<LlamaModel, *mut sys::llama_model>(model);
+            let mut params = sys::llama_context_default_params();
+            (params.n_ctx, params.n_batch, params.n_ubatch, params.n_seq_max) = (32, 1, 1, 1);
+            params.cb_eval = Some(look);
+            params.cb_eval_user_data = (&raw mut found).cast();
+            params.abort_callback = Some(stop);
+            let context = sys::llama_init_from_model(model, params);
+            if context.is_null() {
+                return Err(ModelError::Context { sequences: 1, tokens: 32, reason: log::take_trouble() });
+            }
+            let mut token = 0;
+            // It is told to stop before it has computed anything, so it always reports that it could not.
+            sys::llama_decode(context, sys::llama_batch_get_one(&raw mut token, 1));
+            sys::llama_free(context);
+        }
+        log::take_trouble();
+        Ok(Self { by_name: found })
+    }
+
+    /// Whether the graph reads a tensor of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.by_name.contains_key(name)
+    }
+
+    /// Whether a graph that was built may go on after the tensor called `name` is pointed elsewhere.
+    pub(super) fn can_move(&self, name: &str) -> bool {
+        self.by_name.get(name).is_none_or(|weights| weights.iter().all(|weight| !weight.viewed))
+    }
+
+    /// Lets the tensor called `name` read from `address`, or from where it was loaded if `None`.
+    ///
+    /// # Safety
+    /// As many bytes as the tensor has must be valid there, aligned as ggml wants them, until it is pointed elsewhere or freed.
+    pub(super) unsafe fn point(&mut self, name: &str, address: Option<*const u8>) {
+        for weight in self.by_name.get_mut(name).into_iter().flatten() {
+            let data = address.map_or(weight.loaded, |address| address.cast_mut().cast());
+            // SAFETY: the model that owns the tensor is alive as long as this is, and computes nothing now. llama.cpp only reads weights.
+            unsafe { weight.tensor.as_mut().data = data };
+        }
+    }
+}
+
+/// Notes the weights among the sources of a node.
+unsafe extern "C" fn look(node: *mut sys::ggml_tensor, ask: bool, found: *mut c_void) -> bool {
+    if ask {
+        // SAFETY: llama.cpp passes a node of its graph, whose sources are null or nodes and leaves of it, and the pointer given above.
+        let (node, found) = unsafe { (&*node, &mut *found.cast::<HashMap<String, Vec<Weight>>>()) };
+        for tensor in node.src.iter().filter_map(|source| NonNull::new(*source)) {
+            // SAFETY: as above; names end in NUL.
+            let (leaf, name) = unsafe { (tensor.as_ref(), CStr::from_ptr(tensor.as_ref().name.as_ptr())) };
+            if leaf.op == sys::GGML_OP_NONE && !leaf.data.is_null() {
+                let known = found.entry(name.to_string_lossy().into_owned()).or_default();
+                let viewed = VIEWS.contains(&node.op);
+                match known.iter_mut().find(|weight| weight.tensor == tensor) {
+                    Some(weight) => weight.viewed |= viewed,
+                    None => known.push(Weight { tensor, loaded: leaf.data, viewed }),
+                }
+            }
+        }
+    }
+    false
+}
+
+/// Nothing is to be computed.
+unsafe extern "C" fn stop(_: *mut c_void) -> bool {
+    true
+}
