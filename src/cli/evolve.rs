@@ -13,8 +13,10 @@ use super::args::EvolveArgs;
 use super::output::{duration, print, print_json, table};
 use super::progress::bar;
 use crate::evolve::{
-    Config, Event, EvolveError, Genome, Identity, Journal, LiveScorer, Outcome, evolve as search, write_report,
+    BEST, Config, Event, EvolveError, Identity, Journal, LiveScorer, Outcome, Stages, UNIFORM, WEIGHTS,
+    evolve as search, write_report,
 };
+use crate::gguf::Parent;
 use crate::plan::Siblings;
 use crate::recipe::Recipe;
 use crate::tasks::Task;
@@ -24,16 +26,19 @@ static STOP: AtomicBool = AtomicBool::new(false);
 
 pub(super) fn evolve(args: &EvolveArgs, as_json: bool) -> anyhow::Result<()> {
     let config = Config::load(&args.config)?;
-    let (budget, seed) = (args.max_evals.unwrap_or(config.search.budget), args.seed.unwrap_or(config.search.seed));
+    let (budget, seed) = (args.max_evals.unwrap_or(config.budget()), args.seed.unwrap_or(config.search.seed));
     let mut goals = Vec::new();
     for goal in &config.tasks {
         let load = |data: Option<&Path>| Task::load_on(&goal.task, data, None).map(Arc::new);
         goals.push((goal.weight, load(goal.search.as_deref())?, load(Some(&goal.test))?));
     }
-    let siblings = Siblings::open(config.genome.models.iter().map(|m| m.path.as_path()))?;
-    let genome = Genome::new(config.genome.clone(), siblings.parents()[0].block_count())?;
+    let siblings = Siblings::open(config.models.iter().map(|m| m.path.as_path()))?;
+    let layers: Vec<u32> = siblings.parents().iter().map(Parent::block_count).collect();
+    let stages = Stages::new(&config, &layers)?;
     // Compiled once before anything runs: what the models lack is found now, not after the first generation.
-    siblings.plan(&genome.decode(&genome.start(config.search.start))?)?;
+    for recipe in stages.samples(&config)? {
+        siblings.plan(&recipe)?;
+    }
     let identity = Identity::new(
         &config,
         seed,
@@ -48,13 +53,13 @@ pub(super) fn evolve(args: &EvolveArgs, as_json: bool) -> anyhow::Result<()> {
         }
         eprintln!("\nstopping after what was scored so far; press Ctrl-C again to stop at once");
     })?;
-    let vocabulary = config.genome.tokenizer_source.or(config.genome.base).unwrap_or(0);
-    let vocabulary = siblings.parents()[vocabulary].path();
+    let vocabulary = siblings.parents()[config.vocabulary()].path();
     let mut scorer =
         LiveScorer::new(&siblings, vocabulary, goals, args.compute.settings(), args.compute.room(), &STOP)?;
-    let bar = bar(budget, &format!("{} genes", genome.genes()));
+    let genes: Vec<String> = stages.genes().iter().map(usize::to_string).collect();
+    let bar = bar(budget, &format!("{} genes", genes.join(" + ")));
     let mut watch = |event: Event| show(&bar, &event);
-    let outcome = search(&config, &genome, budget, seed, &mut scorer, &mut journal, &mut watch)?;
+    let outcome = search(&config, &stages, budget, seed, &mut scorer, &mut journal, &mut watch)?;
     bar.finish_and_clear();
 
     let best_path = args.out.join("best.yaml");
@@ -65,7 +70,7 @@ pub(super) fn evolve(args: &EvolveArgs, as_json: bool) -> anyhow::Result<()> {
     write_report(&args.out, &config, &journal, &outcome, &yaml)?;
     let weights: Vec<f64> = config.tasks.iter().map(|t| t.weight).collect();
     if as_json {
-        print_json(&to_json(&outcome, &weights, &best_path, journal.bytes_written()))?;
+        print_json(&to_json(&outcome, config.models.len(), &weights, &best_path, journal.bytes_written()))?;
     } else {
         print_table(&outcome, &weights, &best_path)?;
     }
@@ -81,14 +86,16 @@ pub(super) fn evolve(args: &EvolveArgs, as_json: bool) -> anyhow::Result<()> {
 
 fn show(bar: &ProgressBar, event: &Event) {
     match event {
-        Event::Candidate { evaluations, fitness, best, replayed } => {
-            bar.set_position(*evaluations as u64);
+        Event::Candidate { stage, evaluations, fitness, best, replayed } => {
+            // Candidates of a stage are counted from its own beginning.
+            bar.inc(1);
+            let what = if *stage == 0 { "" } else { "paths: " };
             if *replayed {
                 bar.reset_eta();
             }
-            bar.set_message(format!("score {fitness:.3}, best {best:.3}"));
+            bar.set_message(format!("{what}score {fitness:.3}, best {best:.3}"));
             if bar.is_hidden() && !replayed {
-                eprintln!("candidate {evaluations}: score {fitness:.4}, best {best:.4}");
+                eprintln!("{what}candidate {evaluations}: score {fitness:.4}, best {best:.4}");
             }
         }
         Event::Phase(what) => {
@@ -144,7 +151,7 @@ fn print_table(outcome: &Outcome, weights: &[f64], best_path: &Path) -> anyhow::
     ))
 }
 
-fn to_json(outcome: &Outcome, weights: &[f64], best_path: &Path, journal_bytes: u64) -> Value {
+fn to_json(outcome: &Outcome, models: usize, weights: &[f64], best_path: &Path, journal_bytes: u64) -> Value {
     let tested: Vec<Value> = outcome
         .tested
         .iter()
@@ -153,14 +160,9 @@ fn to_json(outcome: &Outcome, weights: &[f64], best_path: &Path, journal_bytes: 
             json!({ "model": t.name, "test_score": value, "ci95": ci95 })
         })
         .collect();
-    let (best_test, others) = match tested.split_last() {
-        Some((best, others)) => (Some(best), others),
-        None => (None, &tested[..]),
-    };
-    let (uniform, parents) = match others.split_last() {
-        Some((uniform, parents)) => (Some(uniform), parents),
-        None => (None, others),
-    };
+    let named = |name: &str| outcome.tested.iter().position(|t| t.name == name).map(|i| &tested[i]);
+    let best_test = named(BEST);
+    let parents = &tested[..tested.len().min(models)];
     let best = outcome.best.as_ref().map(|b| {
         json!({
             "recipe": best_path, "search_score": b.search.summary(weights).0,
@@ -168,7 +170,7 @@ fn to_json(outcome: &Outcome, weights: &[f64], best_path: &Path, journal_bytes: 
         })
     });
     json!({
-        "best": best, "parents": parents, "uniform_merge": uniform, "evaluations": outcome.evaluations,
+        "best": best, "parents": parents, "uniform_merge": named(UNIFORM), "best_weights": named(WEIGHTS), "evaluations": outcome.evaluations,
         "items_scored": outcome.items_scored, "seconds": outcome.seconds, "swap_seconds_total": outcome.swap_seconds_total,
         "disk_write_bytes": outcome.disk_write_bytes, "journal_bytes": journal_bytes, "interrupted": outcome.interrupted,
     })

@@ -59,6 +59,31 @@ pub enum CmaError {
         /// The number of genes.
         expected: usize,
     },
+    /// A search over switches and genes has no switch, or is too large.
+    #[error("catcma takes 1 or more switches and at most `{max}` switches and genes, not `{switches}` and `{genes}`")]
+    Size {
+        /// The number of switches.
+        switches: usize,
+        /// The number of genes.
+        genes: usize,
+        /// Most of both together.
+        max: usize,
+    },
+    /// A switch starts always on, always off or with a probability that is no number.
+    #[error("a switch starts on with a probability above 0 and below 1, not `{0}`")]
+    Probability(f64),
+    /// A told candidate of a search over switches and genes does not have its form.
+    #[error(
+        "told point `{index}` must be `{switches}` switches of 0 or 1, then `{genes}` finite genes, each active or not"
+    )]
+    Candidate {
+        /// Position in what was told, from 0.
+        index: usize,
+        /// The number of switches.
+        switches: usize,
+        /// The number of genes.
+        genes: usize,
+    },
     /// The told points are so far apart that the update leaves the range of double precision.
     #[error("generation `{0}` was told points too far from the mean to compute with: bound the genes")]
     Range(u64),
@@ -387,7 +412,7 @@ pub fn default_population(genes: usize) -> usize {
 }
 
 /// The generator of one generation. The key is spelled out so that it does not change with the version of a crate.
-fn stream(seed: u64, generation: u64) -> ChaCha12Rng {
+pub(super) fn stream(seed: u64, generation: u64) -> ChaCha12Rng {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     let mut rng = ChaCha12Rng::from_seed(key);
@@ -396,7 +421,7 @@ fn stream(seed: u64, generation: u64) -> ChaCha12Rng {
 }
 
 /// `n` standard normal deviates (Box and Muller 1958).
-fn normals(rng: &mut ChaCha12Rng, n: usize) -> Vec<f64> {
+pub(super) fn normals(rng: &mut ChaCha12Rng, n: usize) -> Vec<f64> {
     let mut uniform = || (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
     let mut z = Vec::with_capacity(n + 1);
     while z.len() < n {

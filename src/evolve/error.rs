@@ -52,6 +52,9 @@ pub enum EvolveError {
         /// What would do.
         divisors: String,
     },
+    /// Paths cannot be searched over these models.
+    #[error("no search of paths is possible: {0}")]
+    Path(String),
     /// A folder that already holds a search.
     #[error("`{}` already holds a search; continue it with `--resume`, or name another folder with `--out`", path.display())]
     Occupied {

@@ -3,7 +3,9 @@
 //! The genotype is a tensor `[groups, models, parameter sets, parameters]`, row-major: a group is `layer_granularity` layers, a
 //! parameter set belongs to one filter (the last to everything else), the parameters are `weight`, or `weight, density`, or `t`.
 
-use super::EvolveError;
+use super::cmaes::{CmaEs, CmaOptions};
+use super::space::{Optimiser, Space};
+use super::{EvolveError, Search};
 use crate::recipe::{Curve, MethodSpec, ModelRef, OutType, Parameters, Recipe, Setting, Slice, Source};
 
 /// The `genome` block of an evolve file.
@@ -88,11 +90,6 @@ impl Genome {
         [self.groups as usize, self.spec.searched, self.spec.filters.len() + 1, self.parameters.len()]
     }
 
-    /// Number of genes.
-    pub fn genes(&self) -> usize {
-        self.shape().iter().product()
-    }
-
     /// The first mean of the search.
     pub fn start(&self, start: Start) -> Vec<f64> {
         let value = |parameter: &str| match (start, parameter) {
@@ -102,55 +99,9 @@ impl Genome {
             (Start::Mergekit, "density") => 1.0,
             (Start::Mergekit, _) => 1.0 / self.spec.searched as f64,
         };
-        (0..self.genes()).map(|gene| value(self.parameters[gene % self.parameters.len()])).collect()
-    }
-
-    /// The recipe that `genes` describe.
-    ///
-    /// # Errors
-    /// [`EvolveError::Recipe`] if no such recipe can be, which a genome of ours does not produce.
-    ///
-    /// # Panics
-    /// If there are not [`Genome::genes`] genes.
-    pub fn decode(&self, genes: &[f64]) -> Result<Recipe, EvolveError> {
-        assert_eq!(genes.len(), self.genes(), "genes of this genome");
-        let slices = match (self.spec.method.name, self.spec.smooth) {
-            ("slerp", _) => (0..self.groups).map(|g| self.slerp_slice(genes, g)).collect(),
-            (_, true) => vec![self.smooth_slice(genes)],
-            (_, false) => (0..self.groups).map(|g| self.slice(genes, g)).collect(),
-        };
-        let mut recipe = Recipe::new(self.spec.method, self.spec.models.clone(), slices);
-        recipe.base_model = self.spec.base;
-        recipe.out_type = self.spec.out_type;
-        recipe.tokenizer_source = self.spec.tokenizer_source;
-        let by_default = matches!(self.spec.method.name, "linear" | "ties" | "dare_ties");
-        if self.spec.method.parameter("normalize").is_some_and(|(_, used)| used) {
-            recipe.parameters.insert("normalize".into(), self.spec.normalize.unwrap_or(by_default).into());
-        }
-        Ok(recipe.checked()?)
-    }
-
-    /// The plain average of the models that have genes: what a merge without a search would be.
-    ///
-    /// # Errors
-    /// [`EvolveError::Recipe`], as [`Genome::decode`].
-    pub fn uniform(&self) -> Result<Recipe, EvolveError> {
-        let linear = MethodSpec::find("linear").expect("a method of the table");
-        let source = |model| Source {
-            model,
-            parameters: Parameters::from([("weight".to_owned(), 1.0.into())]),
-            ..Source::default()
-        };
-        let slice = Slice { sources: (0..self.spec.searched).map(source).collect(), ..Slice::default() };
-        let mut recipe = Recipe::new(linear, self.spec.models.clone(), vec![slice]);
-        recipe.out_type = self.spec.out_type;
-        recipe.tokenizer_source = self.spec.tokenizer_source;
-        Ok(recipe.checked()?)
-    }
-
-    /// The models of every recipe, in the recipes' order.
-    pub fn models(&self) -> &[ModelRef] {
-        &self.spec.models
+        (0..self.shape().iter().product())
+            .map(|gene: usize| value(self.parameters[gene % self.parameters.len()]))
+            .collect()
     }
 
     /// One gene's value in the recipe.
@@ -220,4 +171,51 @@ impl Genome {
             ..Slice::default()
         }
     }
+}
+
+impl Space for Genome {
+    fn optimiser(&self, search: &Search, seed: u64) -> Result<Optimiser, EvolveError> {
+        let options = CmaOptions { population: search.population, seed };
+        Ok(Optimiser::CmaEs(CmaEs::new(self.start(search.start), search.sigma, options)?))
+    }
+
+    fn genes(&self) -> usize {
+        self.shape().iter().product()
+    }
+
+    fn decode(&self, genes: &[f64]) -> Result<Recipe, EvolveError> {
+        assert_eq!(genes.len(), self.genes(), "genes of this genome");
+        let slices = match (self.spec.method.name, self.spec.smooth) {
+            ("slerp", _) => (0..self.groups).map(|g| self.slerp_slice(genes, g)).collect(),
+            (_, true) => vec![self.smooth_slice(genes)],
+            (_, false) => (0..self.groups).map(|g| self.slice(genes, g)).collect(),
+        };
+        let mut recipe = Recipe::new(self.spec.method, self.spec.models.clone(), slices);
+        recipe.base_model = self.spec.base;
+        recipe.out_type = self.spec.out_type;
+        recipe.tokenizer_source = self.spec.tokenizer_source;
+        let by_default = matches!(self.spec.method.name, "linear" | "ties" | "dare_ties");
+        if self.spec.method.parameter("normalize").is_some_and(|(_, used)| used) {
+            recipe.parameters.insert("normalize".into(), self.spec.normalize.unwrap_or(by_default).into());
+        }
+        Ok(recipe.checked()?)
+    }
+}
+
+/// The plain average of the first `count` of `models`: what a merge without a search would be.
+///
+/// # Errors
+/// [`EvolveError::Recipe`], as [`Space::decode`].
+pub(super) fn uniform(models: &[ModelRef], count: usize, like: &Recipe) -> Result<Recipe, EvolveError> {
+    let linear = MethodSpec::find("linear").expect("a method of the table");
+    let source = |model| Source {
+        model,
+        parameters: Parameters::from([("weight".to_owned(), 1.0.into())]),
+        ..Source::default()
+    };
+    let slice = Slice { sources: (0..count).map(source).collect(), ..Slice::default() };
+    let mut recipe = Recipe::new(linear, models.to_vec(), vec![slice]);
+    recipe.out_type = like.out_type;
+    recipe.tokenizer_source = like.tokenizer_source;
+    Ok(recipe.checked()?)
 }

@@ -28,7 +28,10 @@ pub enum Entry {
     Start(Identity),
     /// A candidate of a generation.
     Candidate {
-        /// Counted from 0 over the whole search.
+        /// Which of the search's spaces it is from.
+        #[serde(default)]
+        stage: usize,
+        /// Counted from 0 within the stage.
         evaluation: usize,
         /// Its place in the search space.
         genes: Vec<f64>,
@@ -37,6 +40,9 @@ pub enum Entry {
     },
     /// A candidate, or the last mean, scored on all search questions.
     Finalist {
+        /// Which of the search's spaces it is from.
+        #[serde(default)]
+        stage: usize,
         /// The candidate's number; `None` for the mean.
         evaluation: Option<usize>,
         /// What it did.
@@ -49,6 +55,19 @@ pub enum Entry {
         /// What it did.
         trial: Trial,
     },
+}
+
+/// A candidate in the journal: what [`Entry::Candidate`] says.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// Which of the search's spaces it is from.
+    pub stage: usize,
+    /// Counted from 0 within the stage.
+    pub evaluation: usize,
+    /// Its place in the space.
+    pub genes: &'a [f64],
+    /// What it did.
+    pub trial: &'a Trial,
 }
 
 /// What makes two searches the same.
@@ -76,7 +95,7 @@ impl Identity {
             seed,
             evolve: config.text.clone(),
             tasks: tasks.into_iter().map(task).collect(),
-            models: config.genome.models.iter().zip(models).map(model).collect(),
+            models: config.models.iter().zip(models).map(model).collect(),
         }
     }
 
@@ -186,10 +205,12 @@ impl Journal {
         &self.entries
     }
 
-    /// The candidates so far, in the order scored: number, genes, what each did.
-    pub fn candidates(&self) -> impl Iterator<Item = (usize, &[f64], &Trial)> {
+    /// The candidates so far, in the order scored.
+    pub fn candidates(&self) -> impl Iterator<Item = Candidate<'_>> {
         self.entries.iter().filter_map(|entry| match entry {
-            Entry::Candidate { evaluation, genes, trial } => Some((*evaluation, genes.as_slice(), trial)),
+            Entry::Candidate { stage, evaluation, genes, trial } => {
+                Some(Candidate { stage: *stage, evaluation: *evaluation, genes, trial })
+            }
             _ => None,
         })
     }

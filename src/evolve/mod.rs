@@ -1,25 +1,31 @@
 //! A genome and a `Scorer` in, a journal and the best recipe found out. Never touches llama.cpp.
 //!
-//! The paper's search in parameter space (Akiba et al. 2403.13187, section 3.1): CMA-ES over merge parameters, the fitness of a candidate
-//! being its score on search questions. Because the best of many noisy scores is too good to be true, the best few and the last mean are
+//! The paper's searches (Akiba et al. 2403.13187, section 3): CMA-ES over merge parameters, CatCMA over paths through blocks, or the one and
+//! then the other; the fitness of a candidate is its score on search questions. Because the best of many noisy scores is too good to be true, the best few and the last mean are
 //! scored again on all search questions, and the result is reported on test questions that the search never saw.
 
+pub mod catcma;
 pub mod cmaes;
 mod config;
 mod error;
 mod genome;
 mod journal;
 mod linalg;
+mod path;
+mod picture;
 mod report;
 mod scorer;
 mod search;
+mod space;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Config, Goal, Search};
+pub use config::{Algorithm, Config, Goal, Search};
 pub use error::EvolveError;
 pub use genome::{Genome, GenomeSpec, Start};
-pub use journal::{Entry, Identity, Journal};
+pub use journal::{Candidate, Entry, Identity, Journal};
+pub use path::{Gains, PathGenome, PathSpec};
 pub use report::write_report;
 pub use scorer::{LiveScorer, Questions, Scorer, TaskScore, Trial, Window};
-pub use search::{Best, Event, Outcome, Tested, evolve};
+pub use search::{BEST, Best, Event, Outcome, Stages, Tested, UNIFORM, WEIGHTS, evolve};
+pub use space::{Optimiser, Space};

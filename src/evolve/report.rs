@@ -5,6 +5,7 @@ use std::path::Path;
 
 use plotters::prelude::*;
 
+use super::picture::path_picture;
 use super::search::BEST;
 use super::{Config, EvolveError, Journal, Outcome, Tested};
 
@@ -57,12 +58,24 @@ pub fn write_report(
     }
     html.push_str("<h2>Search score by candidate</h2>");
     html.push_str(&plot(journal));
+    if config.genome.is_some() && config.path.is_some() {
+        let weights = journal.candidates().filter(|candidate| candidate.stage == 0).count();
+        let _ = write!(html, "<p>The first {weights} candidates mix weights; those after them are paths.</p>");
+    }
     if config.search.minibatch.is_some() {
         html.push_str(
             "<p>Every generation sees other questions, so scores of different generations differ by chance too.</p>",
         );
     }
-    let _ = write!(html, "<h2>Best recipe</h2><pre>{}</pre>", escape(best_yaml));
+    html.push_str("<h2>Best recipe</h2>");
+    if let Some(picture) = outcome.best.as_ref().and_then(|best| path_picture(&best.recipe)) {
+        html.push_str(&picture);
+        html.push_str(
+            "<p>The path of tokens: each dot is a block that they pass, from left to right; its height is the block's number in its model, \
+             its area the scale of what enters it.</p>",
+        );
+    }
+    let _ = write!(html, "<pre>{}</pre>", escape(best_yaml));
     let _ = write!(html, "<h2>Evolve file</h2><pre>{}</pre>", escape(&config.text));
     let path = folder.join(FILE_NAME);
     std::fs::write(&path, html).map_err(|source| EvolveError::Write { path, source })
@@ -90,7 +103,8 @@ fn table(tested: &[Tested], weights: &[f64]) -> String {
 fn plot(journal: &Journal) -> String {
     let points: Vec<(f64, f64)> = journal
         .candidates()
-        .map(|(evaluation, _, trial)| (evaluation as f64, trial.fitness))
+        .enumerate()
+        .map(|(number, candidate)| (number as f64, candidate.trial.fitness))
         .filter(|(_, fitness)| fitness.is_finite())
         .collect();
     let mut svg = String::new();
@@ -133,6 +147,6 @@ fn draw(points: &[(f64, f64)], svg: &mut String) -> Result<(), String> {
     result.map_err(|e: DrawingAreaErrorKind<_>| e.to_string())
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

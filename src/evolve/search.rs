@@ -2,8 +2,10 @@
 
 use std::time::Instant;
 
-use super::cmaes::{CmaEs, CmaOptions, StopReason};
-use super::{Config, Entry, EvolveError, Genome, Journal, Questions, Scorer, Trial, Window};
+use super::cmaes::StopReason;
+use super::genome::uniform;
+use super::space::Space;
+use super::{Config, Entry, EvolveError, Genome, Journal, PathGenome, Questions, Scorer, Search, Trial, Window};
 use crate::disk;
 use crate::recipe::Recipe;
 use crate::score::ScoreError;
@@ -13,7 +15,9 @@ use crate::score::ScoreError;
 pub enum Event<'a> {
     /// A candidate has its score.
     Candidate {
-        /// Candidates so far, this one included.
+        /// Which of the search's spaces it is from.
+        stage: usize,
+        /// Candidates of this stage so far, this one included.
         evaluations: usize,
         /// Its score.
         fitness: f64,
@@ -69,10 +73,61 @@ pub struct Tested {
     pub trial: Trial,
 }
 
-/// Names in the journal and the report.
-pub(super) const UNIFORM: &str = "uniform merge";
-/// Names in the journal and the report.
-pub(super) const BEST: &str = "best recipe";
+/// What the average of the models is called in the journal and the report.
+pub const UNIFORM: &str = "uniform merge";
+/// What the best recipe is called there.
+pub const BEST: &str = "best recipe";
+
+/// What the best merge is called there, where a search of paths comes after that of weights.
+pub const WEIGHTS: &str = "best weights";
+
+/// The spaces of a search, which it goes through one after the other.
+pub struct Stages {
+    genome: Option<Genome>,
+    path: Option<PathGenome>,
+}
+
+impl Stages {
+    /// The spaces that `config` names, given how many blocks each of its models has.
+    ///
+    /// # Errors
+    /// [`EvolveError`] if the models' blocks do not suit.
+    pub fn new(config: &Config, layers: &[u32]) -> Result<Self, EvolveError> {
+        let genome = config.genome.clone().map(|spec| Genome::new(spec, layers[0])).transpose()?;
+        let of = |model: &Option<usize>| model.map_or(layers[0], |model| layers[model]);
+        let path = config.path.clone().map(|spec| {
+            let layers: Vec<u32> = spec.pool.iter().map(of).collect();
+            PathGenome::new(spec, &layers)
+        });
+        Ok(Self { genome, path: path.transpose()? })
+    }
+
+    /// Number of genes of each space.
+    pub fn genes(&self) -> Vec<usize> {
+        let weights = self.genome.iter().map(|genome| genome.genes());
+        weights.chain(self.path.iter().map(|path| path.genes())).collect()
+    }
+
+    /// One recipe of each space, to see that such recipes fit the models before a search begins.
+    ///
+    /// # Errors
+    /// [`EvolveError`], as [`Space::decode`].
+    pub fn samples(&self, config: &Config) -> Result<Vec<Recipe>, EvolveError> {
+        let mut samples = Vec::new();
+        if let Some(genome) = &self.genome {
+            samples.push(genome.decode(&genome.start(config.search.start))?);
+        }
+        if let Some(path) = &self.path {
+            // All genes away from 0: every gain is then at work.
+            let genes = vec![0.1; path.genes()];
+            samples.push(match samples.first() {
+                Some(merge) => path.clone().over(merge.clone()).decode(&genes)?,
+                None => path.decode(&genes)?,
+            });
+        }
+        Ok(samples)
+    }
+}
 
 /// Runs or resumes the search that `config` describes; `budget` candidates in all.
 ///
@@ -80,7 +135,7 @@ pub(super) const BEST: &str = "best recipe";
 /// [`EvolveError`]. The journal then holds everything that was scored; a call with the same journal goes on from there.
 pub fn evolve(
     config: &Config,
-    genome: &Genome,
+    stages: &Stages,
     budget: usize,
     seed: u64,
     scorer: &mut dyn Scorer,
@@ -88,29 +143,15 @@ pub fn evolve(
     watch: &mut dyn FnMut(Event),
 ) -> Result<Outcome, EvolveError> {
     let start = Instant::now();
-    let mut run = Run { genome, scorer, journal, watch, replayed_seconds: 0.0, disk: disk::written_bytes().map(|_| 0) };
     // A smaller budget than before takes no candidate back: the mean of the finalists is the one after all of them.
-    let budget = budget.max(run.journal.candidates().count());
-    let (cma, stopped, mut interrupted) = run.generations(config, budget, seed)?;
-    let candidates: Vec<Candidate> = run
-        .journal
-        .candidates()
-        .map(|(evaluation, genes, trial)| (evaluation, genes.to_vec(), trial.clone()))
-        .collect();
-    let mut best = None;
-    let mut tested = Vec::new();
-    if !interrupted {
-        match run.final_phases(config, &candidates, cma.mean()) {
-            Ok((b, t)) => (best, tested) = (Some(b), t),
-            Err(EvolveError::Score(ScoreError::Cancelled)) => interrupted = true,
-            Err(error) => return Err(error),
-        }
-    }
-    if best.is_none()
-        && let Some((evaluation, genes, trial)) = ranked(&candidates).first()
-    {
-        best = Some(Best { recipe: genome.decode(genes)?, evaluation: Some(*evaluation), search: trial.clone() });
-    }
+    let budget = budget.max(journal.candidates().count());
+    let disk = disk::written_bytes().map(|_| 0);
+    let mut run = Run { config, scorer, journal, watch, seed, replayed_seconds: 0.0, disk, stopped: None, best: None };
+    let tested = match run.stages(stages, budget) {
+        Ok(tested) => Some(tested),
+        Err(EvolveError::Score(ScoreError::Cancelled)) => None,
+        Err(error) => return Err(error),
+    };
     let trials = || {
         run.journal.entries().iter().filter_map(|entry| match entry {
             Entry::Start(_) => None,
@@ -118,92 +159,146 @@ pub fn evolve(
         })
     };
     Ok(Outcome {
-        best,
-        tested,
-        evaluations: candidates.len(),
+        evaluations: run.journal.candidates().count(),
         items_scored: trials().map(Trial::items).sum(),
         seconds: start.elapsed().as_secs_f64() + run.replayed_seconds,
         swap_seconds_total: trials().map(|t| t.swap_seconds).sum(),
         disk_write_bytes: run.disk,
-        stopped,
-        interrupted,
+        stopped: run.stopped,
+        interrupted: tested.is_none(),
+        tested: tested.unwrap_or_default(),
+        best: run.best,
     })
 }
 
-/// A scored candidate: its number, genes and score.
-type Candidate = (usize, Vec<f64>, Trial);
-
-/// Best first; candidates without a score last, equals in the order found.
-fn ranked(candidates: &[Candidate]) -> Vec<&Candidate> {
-    let key = |c: &Candidate| if c.2.fitness.is_nan() { f64::NEG_INFINITY } else { c.2.fitness };
-    let mut ranked: Vec<&Candidate> = candidates.iter().collect();
-    ranked.sort_by(|a, b| key(b).total_cmp(&key(a)));
-    ranked
+/// The fitness that orders recipes: without a score last.
+fn rank(fitness: f64) -> f64 {
+    if fitness.is_nan() { f64::NEG_INFINITY } else { fitness }
 }
 
 struct Run<'a> {
-    genome: &'a Genome,
+    config: &'a Config,
     scorer: &'a mut dyn Scorer,
     journal: &'a mut Journal,
     watch: &'a mut dyn FnMut(Event),
+    seed: u64,
     replayed_seconds: f64,
     disk: Option<u64>,
+    stopped: Option<StopReason>,
+    best: Option<Best>,
 }
 
 impl Run<'_> {
-    /// Generations until the budget is spent, the optimiser gives up (which it says), or somebody asks to stop (true).
+    /// All stages, then the test of everybody.
+    fn stages(&mut self, stages: &Stages, budget: usize) -> Result<Vec<Tested>, EvolveError> {
+        let config = self.config;
+        let mut left = budget;
+        if let Some(genome) = &stages.genome {
+            let own = if stages.path.is_some() { left.min(config.search.budget) } else { left };
+            left -= own;
+            self.stage(0, genome, &config.search, own)?;
+        }
+        let weights = self.best.as_ref().map(|best| best.recipe.clone());
+        if let Some(path) = stages.path.as_ref().filter(|_| left > 0) {
+            let (stage, path) = match &weights {
+                Some(merge) => (1, path.clone().over(merge.clone())),
+                None => (0, path.clone()),
+            };
+            self.stage(stage, &path, config.path_search.as_ref().unwrap_or(&config.search), left)?;
+        }
+        self.tests(weights.filter(|_| stages.path.is_some()))
+    }
+
+    /// One space: generations until the budget is spent or the optimiser gives up, then the finalists. The best of all stages so far is
+    /// kept at each step, for who stops the search.
+    fn stage(&mut self, stage: usize, space: &dyn Space, search: &Search, budget: usize) -> Result<(), EvolveError> {
+        let before = self.best.take();
+        let searched = self.generations(stage, space, search, budget);
+        let mut candidates: Vec<(usize, Vec<f64>, Trial)> = self
+            .journal
+            .candidates()
+            .filter(|c| c.stage == stage)
+            .map(|c| (c.evaluation, c.genes.to_vec(), c.trial.clone()))
+            .collect();
+        let value = |genes: &[f64], trial: &Trial| rank(trial.fitness - space.cost(genes));
+        candidates.sort_by(|a, b| value(&b.1, &b.2).total_cmp(&value(&a.1, &a.2)));
+        let found = match &searched {
+            Ok(mean) => self.finalists(stage, space, search, mean, &candidates),
+            Err(_) => Ok(None),
+        };
+        // Stopped early: the luckiest candidate is all there is.
+        let best = match (&found, candidates.first()) {
+            (Ok(Some(_)), _) | (_, None) => None,
+            (_, Some((evaluation, genes, trial))) => {
+                let recipe = space.decode(genes)?;
+                Some(Best { recipe, evaluation: Some(*evaluation), search: trial.clone() })
+            }
+        };
+        let (interrupted, found) = match found {
+            Ok(found) => (searched.err(), found.or(best)),
+            Err(error) => (Some(error), best),
+        };
+        // What came before stays unless it is beaten.
+        self.best = match (before, found) {
+            (Some(before), Some(found)) if rank(found.search.fitness) < rank(before.search.fitness) => Some(before),
+            (before, found) => found.or(before),
+        };
+        interrupted.map_or(Ok(()), Err)
+    }
+
+    /// Returns the centre of the distribution at the end.
     fn generations(
         &mut self,
-        config: &Config,
+        stage: usize,
+        space: &dyn Space,
+        search: &Search,
         budget: usize,
-        seed: u64,
-    ) -> Result<(CmaEs, Option<StopReason>, bool), EvolveError> {
-        let search = &config.search;
-        let options = CmaOptions { population: search.population, seed };
-        let mut cma = CmaEs::new(self.genome.start(search.start), search.sigma, options)?;
+    ) -> Result<Vec<f64>, EvolveError> {
+        let mut optimiser = space.optimiser(search, self.seed)?;
         let mut evaluations = 0;
         let mut best = f64::NEG_INFINITY;
         loop {
-            if let Some(reason) = cma.stop() {
-                return Ok((cma, Some(reason), false));
+            if let Some(reason) = optimiser.stop() {
+                self.stopped = Some(reason);
+                return Ok(optimiser.centre());
             }
-            let generation = usize::try_from(cma.generation()).unwrap_or(usize::MAX);
+            let generation = usize::try_from(optimiser.generation()).unwrap_or(usize::MAX);
             let window = search.minibatch.map(|length| Window { first: generation.saturating_mul(length), length });
             let mut told = Vec::new();
-            for genes in cma.ask() {
+            for genes in optimiser.ask() {
                 if evaluations == budget {
-                    return Ok((cma, None, false));
+                    return Ok(optimiser.centre());
                 }
-                let (trial, replayed) = match self.candidate(evaluations, &genes, Questions::Search(window)) {
-                    Ok(scored) => scored,
-                    Err(EvolveError::Score(ScoreError::Cancelled)) => return Ok((cma, None, true)),
-                    Err(error) => return Err(error),
-                };
+                let genes = space.repaired(genes);
+                let (trial, replayed) = self.candidate(stage, space, evaluations, &genes, Questions::Search(window))?;
                 evaluations += 1;
                 best = best.max(trial.fitness);
-                (self.watch)(Event::Candidate { evaluations, fitness: trial.fitness, best, replayed });
-                told.push((genes, -trial.fitness));
+                (self.watch)(Event::Candidate { stage, evaluations, fitness: trial.fitness, best, replayed });
+                let fitness = space.cost(&genes) - trial.fitness;
+                told.push((genes, fitness));
             }
-            cma.tell(&told)?;
+            optimiser.tell(&told, space)?;
         }
     }
 
     /// Scores candidate `evaluation`, or takes its score from the journal (true).
     fn candidate(
         &mut self,
+        stage: usize,
+        space: &dyn Space,
         evaluation: usize,
         genes: &[f64],
         questions: Questions,
     ) -> Result<(Trial, bool), EvolveError> {
-        let known = self.journal.candidates().find(|(e, ..)| *e == evaluation);
-        if known.is_some_and(|(_, then, _)| then != genes) {
+        let known = self.journal.candidates().find(|c| (c.stage, c.evaluation) == (stage, evaluation));
+        if known.is_some_and(|then| then.genes != genes) {
             let what = "what the search proposes (with ggraft's version or the platform)".to_owned();
             return Err(EvolveError::OtherSearch { path: self.journal.path().to_owned(), what });
         }
-        let known = known.map(|(.., trial)| trial.clone());
+        let known = known.map(|then| then.trial.clone());
         let replayed = known.is_some();
-        let recipe = self.genome.decode(genes)?;
-        let entry = |trial| Entry::Candidate { evaluation, genes: genes.to_vec(), trial };
+        let recipe = space.decode(genes)?;
+        let entry = |trial| Entry::Candidate { stage, evaluation, genes: genes.to_vec(), trial };
         let trial = self.recall(known, |scorer| scorer.recipe(&recipe, questions), entry)?;
         Ok((trial, replayed))
     }
@@ -237,58 +332,79 @@ impl Run<'_> {
         Ok(trial)
     }
 
-    /// What the journal says of the last mean and the best recipe: a search that went on with a larger budget has others now.
-    fn since_last_candidate(&self) -> &[Entry] {
+    /// What the journal says since the last candidate, of `stage` if given: a search that went on with a larger budget has another mean and
+    /// another best recipe now.
+    fn since_last_candidate(&self, stage: Option<usize>) -> &[Entry] {
         let entries = self.journal.entries();
-        let last = entries.iter().rposition(|entry| matches!(entry, Entry::Candidate { .. }));
-        &entries[last.map_or(0, |last| last + 1)..]
+        let of_stage =
+            |entry: &Entry| matches!(entry, Entry::Candidate { stage: s, .. } if stage.is_none_or(|stage| *s == stage));
+        &entries[entries.iter().rposition(of_stage).map_or(0, |last| last + 1)..]
     }
 
-    /// Finalists on all search questions, then everybody on the test.
-    fn final_phases(
+    /// The mean and the best candidates on all search questions; returns the best of them.
+    fn finalists(
         &mut self,
-        config: &Config,
-        candidates: &[Candidate],
+        stage: usize,
+        space: &dyn Space,
+        search: &Search,
         mean: &[f64],
-    ) -> Result<(Best, Vec<Tested>), EvolveError> {
+        candidates: &[(usize, Vec<f64>, Trial)],
+    ) -> Result<Option<Best>, EvolveError> {
         (self.watch)(Event::Phase("finalists"));
         // The mean first: of equals it is to be trusted more, since it was not chosen for a lucky score.
         let mut finalists: Vec<(Option<usize>, &[f64], Option<&Trial>)> = vec![(None, mean, None)];
-        let whole = config.search.minibatch.is_none();
-        for (evaluation, genes, trial) in ranked(candidates).into_iter().take(config.search.finalists) {
+        let whole = search.minibatch.is_none();
+        for (evaluation, genes, trial) in candidates.iter().take(search.finalists) {
             finalists.push((Some(*evaluation), genes, whole.then_some(trial)));
         }
-        let mut best: Option<Best> = None;
+        let mut best: Option<(f64, Best)> = None;
         for (evaluation, genes, known) in finalists {
-            let recipe = self.genome.decode(genes)?;
+            let recipe = space.decode(genes)?;
             let search = match known {
                 Some(trial) => trial.clone(),
-                None => self.finalist(evaluation, &recipe)?,
+                None => self.finalist(stage, evaluation, &recipe)?,
             };
-            if best.as_ref().is_none_or(|b| search.fitness > b.search.fitness || b.search.fitness.is_nan()) {
-                best = Some(Best { recipe, evaluation, search });
+            let value = search.fitness - space.cost(genes);
+            if best.as_ref().is_none_or(|(highest, _)| value > *highest || highest.is_nan()) {
+                best = Some((value, Best { recipe, evaluation, search }));
             }
         }
-        let best = best.expect("the mean is always a finalist");
-
-        let mut tested = Vec::new();
-        for (model, name) in self.genome.models().iter().map(|m| m.written.clone()).enumerate() {
-            tested.push(self.test(name, |scorer| scorer.parent(model))?);
-        }
-        let uniform = self.genome.uniform()?;
-        tested.push(self.test(UNIFORM.to_owned(), |scorer| scorer.recipe(&uniform, Questions::Test))?);
-        tested.push(self.test(BEST.to_owned(), |scorer| scorer.recipe(&best.recipe, Questions::Test))?);
-        Ok((best, tested))
+        Ok(best.map(|(_, best)| best))
     }
 
-    fn finalist(&mut self, evaluation: Option<usize>, recipe: &Recipe) -> Result<Trial, EvolveError> {
-        let entries = if evaluation.is_none() { self.since_last_candidate() } else { self.journal.entries() };
+    fn finalist(&mut self, stage: usize, evaluation: Option<usize>, recipe: &Recipe) -> Result<Trial, EvolveError> {
+        let mean = evaluation.is_none();
+        let entries = if mean { self.since_last_candidate(Some(stage)) } else { self.journal.entries() };
         let known = entries.iter().find_map(|entry| match entry {
-            Entry::Finalist { evaluation: e, trial } if *e == evaluation => Some(trial.clone()),
+            Entry::Finalist { stage: s, evaluation: e, trial } if (*s, *e) == (stage, evaluation) => {
+                Some(trial.clone())
+            }
             _ => None,
         });
         let work = |scorer: &mut dyn Scorer| scorer.recipe(recipe, Questions::Search(None));
-        self.recall(known, work, |trial| Entry::Finalist { evaluation, trial })
+        self.recall(known, work, |trial| Entry::Finalist { stage, evaluation, trial })
+    }
+
+    /// Everybody on the test questions: the models, their average where they have one, the best `weights` of a first stage, the best
+    /// recipe.
+    fn tests(&mut self, weights: Option<Recipe>) -> Result<Vec<Tested>, EvolveError> {
+        let mut tested = Vec::new();
+        for (model, name) in self.config.models.iter().map(|m| m.written.clone()).enumerate() {
+            tested.push(self.test(name, |scorer| scorer.parent(model))?);
+        }
+        let best = self.best.as_ref().map(|best| best.recipe.clone());
+        let best = best.expect("every stage has a finalist, its mean");
+        let uniform = uniform(&self.config.models, self.config.searched, &best)?;
+        match self.test(UNIFORM.to_owned(), |scorer| scorer.recipe(&uniform, Questions::Test)) {
+            // Whose blocks can follow one another need not be siblings that blend.
+            Err(EvolveError::Plan(_)) if self.config.genome.is_none() => {}
+            other => tested.push(other?),
+        }
+        if let Some(weights) = weights {
+            tested.push(self.test(WEIGHTS.to_owned(), |scorer| scorer.recipe(&weights, Questions::Test))?);
+        }
+        tested.push(self.test(BEST.to_owned(), |scorer| scorer.recipe(&best, Questions::Test))?);
+        Ok(tested)
     }
 
     fn test(
@@ -297,7 +413,11 @@ impl Run<'_> {
         work: impl FnOnce(&mut dyn Scorer) -> Result<Trial, EvolveError>,
     ) -> Result<Tested, EvolveError> {
         (self.watch)(Event::Phase(&name));
-        let entries = if name == BEST { self.since_last_candidate() } else { self.journal.entries() };
+        let entries = match name.as_str() {
+            BEST => self.since_last_candidate(None),
+            WEIGHTS => self.since_last_candidate(Some(0)),
+            _ => self.journal.entries(),
+        };
         let known = entries.iter().find_map(|entry| match entry {
             Entry::Test { name: n, trial } if *n == name => Some(trial.clone()),
             _ => None,

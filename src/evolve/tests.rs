@@ -115,14 +115,14 @@ fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
-fn genome(config: &Config) -> Genome {
-    Genome::new(config.genome.clone(), LAYERS).unwrap()
+fn stages(config: &Config) -> Stages {
+    Stages::new(config, &vec![LAYERS; config.models.len()]).unwrap()
 }
 
 /// A search in `folder`, new or resumed.
 fn run_in(folder: &Path, resume: bool, config: &Config, budget: usize, seed: u64, scorer: &mut Landscape) -> Outcome {
     let mut journal = Journal::open(folder, resume, identity()).unwrap();
-    evolve(config, &genome(config), budget, seed, scorer, &mut journal, &mut |_| ()).unwrap()
+    evolve(config, &stages(config), budget, seed, scorer, &mut journal, &mut |_| ()).unwrap()
 }
 
 /// A search with a journal that nobody keeps.

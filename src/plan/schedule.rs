@@ -3,17 +3,29 @@
 use crate::gguf::{Array, Metadata, Parent, Value};
 
 use super::PlanError;
+use super::architectures::schedule_obstacle;
 
 /// Alignment of the merged file; GGUF's default.
 pub(super) const ALIGNMENT: u32 = 32;
 
 /// Sliding-window layers that llama.cpp derives from a layer's number where the file has no list (src/models/*.cpp `load_swa_pattern`):
 /// architecture and period; the last layer of each period sees everything.
-const WINDOW_PERIOD: [(&str, u32); 6] =
-    [("gemma2", 2), ("gemma3", 6), ("gemma-embedding", 6), ("cohere2", 4), ("olmo2", 4), ("gpt-oss", 2)];
+const WINDOW_PERIOD: [(&str, u32); 10] = [
+    ("gemma2", 2),
+    ("gemma3", 6),
+    ("gemma-embedding", 6),
+    ("cohere2", 4),
+    ("exaone4", 4),
+    ("gpt-oss", 2),
+    ("mellum", 4),
+    ("muse-glimmer", 4),
+    ("olmo2", 4),
+    ("plamo3", 8),
+];
 
-/// Layer counts by which llama.cpp recognises a size whose attention scale differs (src/models/gemma2.cpp, gemma3.cpp).
-const COUNT_MATTERS: [(&str, usize); 2] = [("gemma2", 46), ("gemma3", 62)];
+/// Layer counts by which llama.cpp recognises a size whose attention differs (src/models/gemma2.cpp, gemma3.cpp: its scale; exaone4.cpp:
+/// its windows).
+const COUNT_MATTERS: [(&str, usize); 3] = [("gemma2", 46), ("gemma3", 62), ("exaone4", 64)];
 
 /// Whether a key belongs to the vocabulary.
 pub(super) fn is_vocabulary(key: &str) -> bool {
@@ -35,13 +47,22 @@ pub(super) fn metadata(template: &Parent, layers: &[(&Parent, u32)]) -> Result<M
     let arch = template.architecture();
     let count = template.block_count() as usize;
     let in_order = layers.len() == count && layers.iter().zip(0..).all(|((_, layer), i)| *layer == i);
+    let refuse = |reason| PlanError::Schedule { architecture: arch.to_owned(), reason };
+    if !in_order {
+        if let Some(reason) = schedule_obstacle(arch) {
+            return Err(refuse(reason));
+        }
+        // Counted as layers, run by llama.cpp after the last of them only (src/llama-model.cpp `n_layer_nextn`).
+        if template.arch("nextn_predict_layers").and_then(Value::as_u64).is_some_and(|n| n > 0) {
+            return Err(refuse("has layers after its last that predict further tokens"));
+        }
+    }
     let mut metadata = Metadata::default();
     for (key, value) in template.metadata().iter().filter(|(key, _)| !is_vocabulary(key)) {
         let listed = |parent| by_layer(parent, key).filter(|_| key.starts_with(arch));
         let value = match listed(template).or_else(|| layers.iter().find_map(|(parent, _)| listed(parent))) {
             Some(list) => follow(key, value, list, layers).ok_or_else(|| {
-                let reason = "has a list with an entry for each layer that cannot follow this order of layers";
-                PlanError::Schedule { architecture: arch.to_owned(), reason }
+                refuse("has a list with an entry for each layer that cannot follow this order of layers")
             })?,
             None => value.clone(),
         };
@@ -49,10 +70,9 @@ pub(super) fn metadata(template: &Parent, layers: &[(&Parent, u32)]) -> Result<M
     }
     metadata.insert(&template.arch_key("block_count"), layers.len() as u32);
     if !in_order {
-        window_pattern(&mut metadata, template, layers)?;
+        window_pattern(&mut metadata, template, layers).map_err(refuse)?;
         if COUNT_MATTERS.iter().any(|(a, n)| *a == arch && (*n == count) != (*n == layers.len())) {
-            let reason = "has an attention scale that llama.cpp derives from the number of layers";
-            return Err(PlanError::Schedule { architecture: arch.to_owned(), reason });
+            return Err(refuse("has attention that llama.cpp derives from the number of layers"));
         }
     }
     Ok(metadata)
@@ -89,26 +109,31 @@ fn follow(key: &str, value: &Value, list: &Array, layers: &[(&Parent, u32)]) -> 
     }))
 }
 
-/// Writes down which layers have a sliding window, where llama.cpp would go by the new layer numbers.
-fn window_pattern(metadata: &mut Metadata, template: &Parent, layers: &[(&Parent, u32)]) -> Result<(), PlanError> {
+/// Writes down which layers have a sliding window, where llama.cpp would go by the new layer numbers. Architectures that are not in
+/// [`WINDOW_PERIOD`] have none, whatever the file says.
+fn window_pattern(metadata: &mut Metadata, template: &Parent, layers: &[(&Parent, u32)]) -> Result<(), &'static str> {
     let arch = template.architecture();
-    let windowed = template.arch("attention.sliding_window").and_then(Value::as_u64).is_some_and(|w| w > 0);
+    let window = template.arch("attention.sliding_window").and_then(Value::as_u64);
+    // These two have one by default.
+    let windowed = window.map_or(matches!(arch, "gemma2" | "exaone4"), |tokens| tokens > 0);
+    let Some((_, period)) = WINDOW_PERIOD.iter().find(|(a, _)| *a == arch && windowed) else { return Ok(()) };
     let key = template.arch_key("attention.sliding_window_pattern");
-    if !windowed || matches!(metadata.get(&key), Some(Value::Array(_))) {
-        return Ok(());
+    let listed = template.metadata().get(&key).and_then(Value::as_array);
+    if listed.is_some() && by_layer(template, &key).is_none() {
+        return Err("lists the attention windows of another number of layers");
     }
-    let given = metadata.u32(&key);
-    let period = given.or_else(|| WINDOW_PERIOD.iter().find(|(a, _)| *a == arch).map(|(_, period)| *period));
-    match period {
-        Some(period) => {
-            let window = |layer: u32| period == 0 || layer % period < period - 1;
-            let pattern = layers.iter().map(|(_, layer)| window(*layer)).collect();
-            metadata.insert(&key, Value::Array(Array::Bool(pattern)));
-            Ok(())
+    let flags: Vec<bool> = match metadata.get(&key) {
+        Some(Value::Array(list)) => {
+            list.iter().map(|flag| flag.as_bool().unwrap_or_else(|| flag.as_u64() != Some(0))).collect()
         }
-        None => Err(PlanError::Schedule {
-            architecture: arch.to_owned(),
-            reason: "has attention windows that llama.cpp derives from a layer's number in a way ggraft does not know",
-        }),
-    }
+        given => {
+            let period = given.and_then(Value::as_u64).unwrap_or((*period).into());
+            let flag = |layer: u32| period == 0 || u64::from(layer) % period < period - 1;
+            let flags: Vec<bool> = layers.iter().map(|(_, layer)| flag(*layer)).collect();
+            metadata.insert(&key, Value::Array(Array::Bool(flags.clone())));
+            flags
+        }
+    };
+    // llama.cpp aborts the process (src/llama-model.cpp `create_memory`).
+    if flags.contains(&true) { Ok(()) } else { Err("needs at least one layer with an attention window") }
 }

@@ -269,8 +269,8 @@ fn an_evolve_file_asking_for_what_there_is_not_is_refused_before_anything_is_wri
     let cases = [
         (format!("{genome}{tasks}search: {{race: true}}\n"), vec!["FILE:3:16: ", "`race` is not supported yet"]),
         (
-            format!("{genome}{tasks}search: {{space: hybrid}}\n"),
-            vec!["FILE:3:17: ", "`space: hybrid` is not supported yet"],
+            format!("{genome}{tasks}search: {{space: hybird}}\n"),
+            vec!["FILE:3:17: ", "`hybird`", "did you mean `hybrid`?"],
         ),
         (format!("{genome}{tasks}limit: 3\n"), vec!["FILE:3:8: ", "`limit` belongs into the task file", "minibatch"]),
         (format!("{genome}{tasks}serch: {{}}\n"), vec!["FILE:3:1: ", "`serch`", "did you mean `search`?"]),

@@ -32,7 +32,7 @@ fn defaults_are_the_papers() {
     let goal = &config.tasks[0];
     assert_eq!((goal.weight, &goal.search), (1.0, &None));
     assert_eq!((&goal.task, &goal.test), (&PathBuf::from("dir/t.yaml"), &PathBuf::from("dir/test.jsonl")));
-    let genome = &config.genome;
+    let genome = config.genome.as_ref().unwrap();
     assert_eq!(genome.models[1].path, Path::new("dir/b.gguf"));
     assert_eq!((genome.searched, genome.base, genome.tokenizer_source), (2, None, None));
     assert_eq!((genome.layer_granularity, genome.normalize, genome.smooth), (0, None, false));
@@ -52,7 +52,7 @@ random_init: false
 search: {space: parameter, algorithm: cma_es, population: 7, sigma: 0.1, start: mergekit, budget: 9, seed: 4, minibatch: 5, finalists: 2}
 ";
     let config = parse(text).unwrap();
-    let genome = &config.genome;
+    let genome = config.genome.as_ref().unwrap();
     assert_eq!((genome.searched, genome.base, genome.tokenizer_source), (2, Some(2), Some(2)));
     assert_eq!((genome.layer_granularity, genome.normalize, genome.smooth), (2, Some(false), true));
     assert_eq!((genome.allow_negative_weights, genome.out_type), (true, OutType::F16));
@@ -103,8 +103,10 @@ fn wrong_files_are_told_where_and_why() {
         (search("sigma: 0"), "8:10", "must be a finite number above 0"),
         (search("sigma: .inf"), "8:10", "must be a finite number above 0"),
         (search("seed: -1"), "8:9", "a whole number from 0 up belongs here"),
-        (search("space: data_flow"), "8:10", "not supported yet"),
-        (search("algorithm: nsga2"), "8:14", "not supported yet"),
+        (search("space: dataflow"), "8:10", "did you mean `data_flow`?"),
+        (search("space: data_flow"), "3:17", "merges nothing; leave `merge_method` out"),
+        (search("algorithm: nsga2"), "8:14", "known: `cma_es`, `cat_cma`"),
+        (search("algorithm: cat_cma"), "8:14", "for the switches of paths"),
         (search("race: true"), "8:9", "not supported yet"),
         (search("start: best"), "8:10", "must be `paper`, `mergekit`"),
         (search("budgt: 3"), "8:3", "did you mean `budget`?"),

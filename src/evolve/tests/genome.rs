@@ -5,7 +5,8 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use super::{TASKS, weights};
-use crate::evolve::{Config, EvolveError, Genome, Start};
+use crate::evolve::genome::uniform;
+use crate::evolve::{Config, EvolveError, Genome, Space, Start};
 use crate::recipe::{Curve, Recipe, Values};
 
 fn cases() -> Vec<Json> {
@@ -20,7 +21,7 @@ fn numbers(json: &Json) -> Vec<f64> {
 /// The genome of a definition; JSON is YAML.
 fn genome(definition: &Json, layers: u32) -> Genome {
     let text = format!("genome: {definition}\n{TASKS}\n");
-    Genome::new(Config::parse(text, Path::new("dir/e.yaml")).unwrap().genome, layers).unwrap()
+    Genome::new(Config::parse(text, Path::new("dir/e.yaml")).unwrap().genome.unwrap(), layers).unwrap()
 }
 
 /// One source of one tensor: model, layer, parameters.
@@ -118,7 +119,7 @@ fn layers_that_do_not_divide_are_refused_with_what_would() {
     let spec = |granularity: u32| {
         let text =
             format!("genome: {{models: [a, b], merge_method: linear, layer_granularity: {granularity}}}\n{TASKS}");
-        Config::parse(text, Path::new("e.yaml")).unwrap().genome
+        Config::parse(text, Path::new("e.yaml")).unwrap().genome.unwrap()
     };
     for granularity in [0, 1, 2, 3, 4, 6, 12] {
         Genome::new(spec(granularity), 12).unwrap();
@@ -134,7 +135,9 @@ fn layers_that_do_not_divide_are_refused_with_what_would() {
 fn uniform_merge_weighs_the_searched_models_alike_and_leaves_the_base_out() {
     let ties: Json =
         serde_json::from_str(r#"{"models": ["a", "b"], "base_model": "c", "merge_method": "ties"}"#).unwrap();
-    let uniform = genome(&ties, 4).uniform().unwrap();
+    let config = Config::parse(format!("genome: {ties}\n{TASKS}\n"), Path::new("dir/e.yaml")).unwrap();
+    let like = genome(&ties, 4).decode(&[0.5; 4]).unwrap();
+    let uniform = uniform(&config.models, config.searched, &like).unwrap();
     assert_eq!(uniform.method.name, "linear");
     assert_eq!(weights(&uniform), [1.0, 1.0]);
     let models: Vec<&str> =

@@ -13,7 +13,7 @@ fn file(folder: &TempDir) -> std::path::PathBuf {
 }
 
 fn candidate(evaluation: usize, fitness: f64) -> Entry {
-    Entry::Candidate { evaluation, genes: vec![0.1, -1e-300], trial: trial(fitness, vec![1.0, 0.0]) }
+    Entry::Candidate { stage: 0, evaluation, genes: vec![0.1, -1e-300], trial: trial(fitness, vec![1.0, 0.0]) }
 }
 
 #[test]
@@ -45,8 +45,8 @@ fn lines_come_back_as_they_went() {
     let folder = folder();
     let entries = [
         candidate(0, 0.1 + 0.2),
-        Entry::Finalist { evaluation: None, trial: trial(-0.0, vec![]) },
-        Entry::Finalist { evaluation: Some(4), trial: trial(5e-324, vec![0.5]) },
+        Entry::Finalist { stage: 1, evaluation: None, trial: trial(-0.0, vec![]) },
+        Entry::Finalist { stage: 1, evaluation: Some(4), trial: trial(5e-324, vec![0.5]) },
         Entry::Test { name: "a \"b\"\n語.gguf".to_owned(), trial: trial(1e300, vec![1.0]) },
     ];
     let mut journal = Journal::open(folder.path(), false, identity()).unwrap();
@@ -71,7 +71,7 @@ fn missing_scores_come_back_missing() {
     none.tasks[0].ci95 = [nan, 0.5];
     Journal::open(folder.path(), false, identity())
         .unwrap()
-        .append(Entry::Finalist { evaluation: None, trial: none.clone() })
+        .append(Entry::Finalist { stage: 1, evaluation: None, trial: none.clone() })
         .unwrap();
     let journal = Journal::open(folder.path(), true, identity()).unwrap();
     let Entry::Finalist { trial, .. } = &journal.entries()[1] else { panic!() };

@@ -12,7 +12,7 @@ fn report(models: [&str; 2], search: &str, cancel_at: Option<usize>) -> (String,
     let folder = folder();
     let mut journal = Journal::open(folder.path(), false, identity()).unwrap();
     let mut scorer = Landscape { cancel_at, ..Landscape::default() };
-    let outcome = evolve(&config, &super::genome(&config), 30, 0, &mut scorer, &mut journal, &mut |_| ()).unwrap();
+    let outcome = evolve(&config, &stages(&config), 30, 0, &mut scorer, &mut journal, &mut |_| ()).unwrap();
     write_report(folder.path(), &config, &journal, &outcome, "merge_method: linear # <b>&").unwrap();
     (fs::read_to_string(folder.path().join("report.html")).unwrap(), outcome)
 }

@@ -88,7 +88,7 @@ fn replayed_scores_are_told_and_counted_as_they_were() {
         }
     };
     let mut nobody = Landscape { cancel_at: Some(0), ..Landscape::default() };
-    let again = evolve(&settings(), &genome(&settings()), BUDGET, 7, &mut nobody, &mut journal, &mut watch).unwrap();
+    let again = evolve(&settings(), &stages(&settings()), BUDGET, 7, &mut nobody, &mut journal, &mut watch).unwrap();
     assert!(!again.interrupted, "nothing was left to score");
     assert_eq!(replays, BUDGET);
     assert_eq!((again.items_scored, again.evaluations), (first.items_scored, first.evaluations));
@@ -127,6 +127,6 @@ fn journal_of_other_genes_is_refused() {
     let folder = folder();
     run_in(folder.path(), false, &settings(), 12, 7, &mut scorer());
     let mut journal = Journal::open(folder.path(), true, identity()).unwrap();
-    let other = evolve(&settings(), &genome(&settings()), 12, 8, &mut scorer(), &mut journal, &mut |_| ());
+    let other = evolve(&settings(), &stages(&settings()), 12, 8, &mut scorer(), &mut journal, &mut |_| ());
     assert!(matches!(other, Err(EvolveError::OtherSearch { .. })), "another seed proposes others");
 }

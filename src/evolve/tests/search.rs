@@ -77,7 +77,8 @@ fn finalists_are_truer_than_the_luckiest_candidate() {
             _ => None,
         });
         let (_, lucky) = candidates.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap();
-        let lucky = height(&genome(&config).decode(&lucky).unwrap());
+        let genome = Genome::new(config.genome.clone().unwrap(), LAYERS).unwrap();
+        let lucky = height(&genome.decode(&lucky).unwrap());
         chosen_sum += chosen;
         lucky_sum += lucky;
         better += usize::from(chosen > lucky);
@@ -132,10 +133,12 @@ fn watchers_see_every_candidate_and_the_best_so_far() {
     let mut seen = Vec::new();
     let mut phases = Vec::new();
     let mut watch = |event: Event| match event {
-        Event::Candidate { evaluations, fitness, best, replayed } => seen.push((evaluations, fitness, best, replayed)),
+        Event::Candidate { evaluations, fitness, best, replayed, .. } => {
+            seen.push((evaluations, fitness, best, replayed))
+        }
         Event::Phase(name) => phases.push(name.to_owned()),
     };
-    evolve(&config, &genome(&config), 20, 0, &mut Landscape::default(), &mut journal, &mut watch).unwrap();
+    evolve(&config, &stages(&config), 20, 0, &mut Landscape::default(), &mut journal, &mut watch).unwrap();
     let mut highest = f64::NEG_INFINITY;
     for (i, (evaluations, fitness, best, replayed)) in seen.iter().enumerate() {
         highest = highest.max(*fitness);

@@ -5,6 +5,7 @@ use ggraft_kernels::GgmlType;
 use super::{Family, recipe, stack};
 use crate::gguf::tests::Tiny;
 use crate::gguf::{Array, Header, Metadata, Value};
+use crate::plan::architectures::{GainVia, gain_via};
 use crate::plan::{Plan, PlanError};
 
 /// A model of `blocks` blocks of one norm and one matrix each.
@@ -159,19 +160,123 @@ fn sizes_that_llama_cpp_knows_by_their_layer_count_keep_it() {
     let half = Family::of(&[&windowed("gemma3", 31)]);
     assert!(refused(&half, &stack(&[("a.gguf", 0, 31), ("a.gguf", 0, 31)])), "taken for a 27B");
     assert!(!refused(&half, &stack(&[("a.gguf", 0, 31), ("a.gguf", 0, 30)])));
+    // EXAONE 4: windows with 64 layers only.
+    let large = Family::of(&[&windowed("exaone4", 64)]);
+    assert!(refused(&large, &stack(&[("a.gguf", 0, 60)])));
+    assert!(!refused(&large, &stack(&[("a.gguf", 1, 64), ("a.gguf", 0, 1)])));
     let other = Family::of(&[&of_architecture("llama", 62)]);
     assert!(!refused(&other, &stack(&[("a.gguf", 0, 60)])));
 }
 
+/// Why a recipe is refused.
+fn obstacle(family: &Family, text: &str) -> &'static str {
+    match family.try_plan(text) {
+        Err(PlanError::Schedule { architecture, reason }) if architecture == family.parents()[0].architecture() => {
+            reason
+        }
+        other => panic!("{:?}", other.map(|plan| plan.name)),
+    }
+}
+
 #[test]
-fn windows_of_an_unknown_architecture_refuse_a_new_order() {
-    let family = Family::of(&[&windowed("plamo9", 4)]);
-    let error = family.try_plan(&stack(&[("a.gguf", 1, 4)])).unwrap_err();
-    assert!(matches!(&error, PlanError::Schedule { architecture, .. } if architecture == "plamo9"), "{error}");
+fn architectures_that_go_by_a_layers_number_refuse_a_new_order() {
+    for (arch, reason) in [
+        ("smollm3", "every fourth layer"),
+        ("gemma4", "one tensor"),
+        ("minicpm", "number of layers"),
+        ("deepseek2", "first layers without experts"),
+        ("qwen3next", "recurrent"),
+        ("qwen3vl", "image"),
+        ("plamo9", "not an architecture that ggraft knows"),
+    ] {
+        let family = Family::of(&[&windowed(arch, 4)]);
+        for text in [stack(&[("a.gguf", 1, 4)]), stack(&[("a.gguf", 0, 4), ("a.gguf", 3, 4)])] {
+            let given = obstacle(&family, &text);
+            assert!(given.contains(reason), "{arch}: {given}");
+        }
+        family.plan(&stack(&[("a.gguf", 0, 2), ("a.gguf", 2, 4)]));
+    }
+}
+
+#[test]
+fn windows_of_each_architecture_fall_where_llama_cpp_puts_them() {
+    for (arch, period) in
+        [("gemma2", 2), ("olmo2", 4), ("mellum", 4), ("muse-glimmer", 4), ("exaone4", 4), ("plamo3", 8)]
+    {
+        let family = Family::of(&[&windowed(arch, 8)]);
+        let metadata = exported(&family, &family.plan(&stack(&[("a.gguf", 7, 8), ("a.gguf", 0, 8)])));
+        let expected: Vec<bool> = [7].into_iter().chain(0..8).map(|layer| layer % period != period - 1).collect();
+        assert_eq!(bools(&metadata, &format!("{arch}.attention.sliding_window_pattern")), expected, "{arch}");
+    }
+}
+
+#[test]
+fn only_architectures_with_windows_get_a_pattern() {
+    let turned = stack(&[("a.gguf", 1, 4), ("a.gguf", 0, 1)]);
+    let has_pattern = |tiny: &Tiny, arch: &str| {
+        let family = Family::of(&[tiny]);
+        exported(&family, &family.plan(&turned)).get(&format!("{arch}.attention.sliding_window_pattern")).is_some()
+    };
+    // llama.cpp ignores the window of these two.
+    assert!(!has_pattern(&windowed("phi3", 4), "phi3"));
+    assert!(!has_pattern(&windowed("qwen2", 4), "qwen2"));
+    assert!(!has_pattern(&of_architecture("gemma3", 4), "gemma3"));
+    assert!(has_pattern(&of_architecture("gemma2", 4), "gemma2"), "4096 where the file is silent");
+    let mut none = of_architecture("gemma3", 4);
+    none.metadata.insert("gemma3.attention.sliding_window", 0u32);
+    assert!(!has_pattern(&none, "gemma3"));
+}
+
+#[test]
+fn a_path_of_layers_without_windows_is_refused() {
+    let family = Family::of(&[&windowed("gemma3", 12)]);
+    let text = stack(&[("a.gguf", 5, 6), ("a.gguf", 11, 12)]);
+    assert!(obstacle(&family, &text).contains("at least one"));
+    family.plan(&stack(&[("a.gguf", 5, 6), ("a.gguf", 10, 11)]));
+    let mut listed = windowed("gemma3", 3);
+    let list = vec![1u32, 0, 0];
+    listed.metadata.insert("gemma3.attention.sliding_window_pattern", list);
+    let family = Family::of(&[&listed]);
+    assert!(obstacle(&family, &stack(&[("a.gguf", 1, 3)])).contains("at least one"));
+    family.plan(&stack(&[("a.gguf", 0, 2)]));
+}
+
+#[test]
+fn a_list_of_windows_of_another_length_is_refused() {
+    let mut odd = windowed("gemma3", 4);
+    odd.metadata.insert("gemma3.attention.sliding_window_pattern", vec![1u32, 0]);
+    let family = Family::of(&[&odd]);
+    assert!(obstacle(&family, &stack(&[("a.gguf", 1, 4)])).contains("another number"));
+    assert!(obstacle(&family, &stack(&[("a.gguf", 0, 2)])).contains("another number"));
+}
+
+#[test]
+fn layers_that_predict_further_tokens_keep_their_place() {
+    let mut tiny = of_architecture("glm4", 4);
+    tiny.metadata.insert("glm4.nextn_predict_layers", 1u32);
+    let family = Family::of(&[&tiny]);
+    assert!(obstacle(&family, &stack(&[("a.gguf", 1, 4)])).contains("further tokens"));
     family.plan(&stack(&[("a.gguf", 0, 4)]));
-    let mut listed = windowed("plamo9", 4);
-    let pattern = Value::Array(Array::Bool(vec![true, false, true, false]));
-    listed.metadata.insert("plamo9.attention.sliding_window_pattern", pattern);
-    Family::of(&[&listed]).plan(&stack(&[("a.gguf", 1, 4)]));
-    Family::of(&[&of_architecture("plamo9", 4)]).plan(&stack(&[("a.gguf", 1, 4)]));
+    tiny.metadata.insert("glm4.nextn_predict_layers", 0u32);
+    Family::of(&[&tiny]).plan(&stack(&[("a.gguf", 1, 4)]));
+}
+
+#[test]
+fn gains_go_where_the_graph_reads_them() {
+    for arch in ["llama", "mistral3", "qwen3", "cohere2", "bitnet", "talkie"] {
+        assert_eq!(gain_via(arch), Ok(GainVia::Scale), "{arch}");
+    }
+    for arch in ["gemma2", "gemma3", "olmo2", "exaone4", "glm4", "muse-glimmer", "gemma-embedding"] {
+        assert_eq!(gain_via(arch), Ok(GainVia::PostNorms), "{arch}");
+    }
+    // gpt-oss and seed_oss call the norm before the feed-forward network `post_attention_norm`.
+    for (arch, reason) in [
+        ("qwen2", "feed-forward network"),
+        ("seed_oss", "feed-forward network"),
+        ("gpt-oss", "experts"),
+        ("plamo3", "of its own"),
+        ("plamo9", "not an architecture"),
+    ] {
+        assert!(gain_via(arch).unwrap_err().contains(reason), "{arch}");
+    }
 }

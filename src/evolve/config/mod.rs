@@ -1,0 +1,216 @@
+//! The evolve file: YAML in mergekit-evolve's vocabulary in, a checked [`Config`] out. Opens no other file.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde_saphyr::Spanned;
+
+use super::EvolveError;
+use super::genome::{GenomeSpec, Start};
+use super::path::PathSpec;
+use crate::recipe::ModelRef;
+use crate::yaml::{self, Place};
+
+mod schema;
+mod search;
+mod spaces;
+
+use schema::{FileForm, PathForm};
+
+/// The longest evolve file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+/// Top-level keys of a recipe: what they describe is described by the genome here.
+const RECIPE_KEYS: [(&str, &str); 5] = [
+    ("merge_method", "genome"),
+    ("models", "genome"),
+    ("slices", "genome"),
+    ("base_model", "genome"),
+    ("task", "tasks"),
+];
+/// What to search, on which questions, and how.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file itself.
+    pub file: PathBuf,
+    /// Its text, which a resumed search must find unchanged.
+    pub text: String,
+    /// The models of all recipes.
+    pub models: Vec<ModelRef>,
+    /// How many of them, from the first on, are merged or walked through; a base may follow.
+    pub searched: usize,
+    /// The space of merges, unless only paths are searched.
+    pub genome: Option<GenomeSpec>,
+    /// The space of paths, unless only merges are searched.
+    pub path: Option<PathSpec>,
+    /// What makes a recipe good.
+    pub tasks: Vec<Goal>,
+    /// How the space is searched; of two the first.
+    pub search: Search,
+    /// How the space of paths is searched.
+    pub path_search: Option<Search>,
+}
+
+/// One task that recipes are scored on.
+#[derive(Clone, Debug)]
+pub struct Goal {
+    /// How to ask and judge.
+    pub task: PathBuf,
+    /// Share in the fitness, which is the sum of weight times score.
+    pub weight: f64,
+    /// Questions for the search; the task's own data if `None`.
+    pub search: Option<PathBuf>,
+    /// Questions that the search never sees.
+    pub test: PathBuf,
+}
+
+/// How to search.
+#[derive(Clone, Copy, Debug)]
+pub struct Search {
+    /// Candidates in all.
+    pub budget: usize,
+    /// Candidates per generation; CMA-ES's own default if `None`.
+    pub population: Option<usize>,
+    /// First step size.
+    pub sigma: f64,
+    /// The optimiser; the space's own default if `None`.
+    pub algorithm: Option<Algorithm>,
+    /// Where genes start.
+    pub start: Start,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Search questions per generation, taken in turn; all of them if `None`.
+    pub minibatch: Option<usize>,
+    /// Candidates that are scored again on all search questions at the end.
+    pub finalists: usize,
+}
+
+/// Which recipes are searched.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Space {
+    /// Merges.
+    Parameter,
+    /// Paths through the models.
+    DataFlow,
+    /// Merges, then paths through the best one and models.
+    Hybrid,
+}
+
+/// An optimiser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// CMA-ES; of a path's switches, those above a threshold are on.
+    CmaEs,
+    /// CatCMA with margin, for the switches of paths.
+    CatCma,
+}
+
+impl Config {
+    /// Candidates of all spaces together.
+    pub fn budget(&self) -> usize {
+        let weights = self.genome.as_ref().map_or(0, |_| self.search.budget);
+        weights.saturating_add(self.path_search.map_or(0, |search| search.budget))
+    }
+
+    /// Index of the model whose vocabulary recipes take.
+    pub fn vocabulary(&self) -> usize {
+        self.genome.as_ref().and_then(|genome| genome.tokenizer_source.or(genome.base)).unwrap_or(0)
+    }
+
+    /// Reads and checks the evolve file at `path`; relative paths in it start at its folder.
+    ///
+    /// # Errors
+    /// [`EvolveError`] with file, line and column.
+    pub fn load(path: &Path) -> Result<Self, EvolveError> {
+        let failed = |source| EvolveError::Read { path: path.to_owned(), source };
+        let mut text = String::new();
+        File::open(path).and_then(|f| f.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)).map_err(failed)?;
+        if text.len() as u64 > MAX_FILE_BYTES {
+            return Err(EvolveError::TooLong { path: path.to_owned(), limit: MAX_FILE_BYTES });
+        }
+        Self::parse(text, path)
+    }
+
+    /// The same for text already at hand.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(text: String, file: &Path) -> Result<Self, EvolveError> {
+        let form: FileForm = yaml::read_knowing(&text, &RECIPE_KEYS).map_err(|e| invalid(file, e.place, e.message))?;
+        let check = Check { file };
+        check.mergekit_leftovers(&form)?;
+        let space = check.space(form.search.space.as_ref())?;
+        let mut search = check.search(&form.search, space, form.random_init.as_ref())?;
+        let (mut genome, mut models) = match space {
+            Space::DataFlow => (None, check.walked(form.genome)?),
+            Space::Parameter | Space::Hybrid => {
+                let spec = check.genome(form.genome)?;
+                let models = spec.models.clone();
+                (Some(spec), models)
+            }
+        };
+        let searched = genome.as_ref().map_or(models.len(), |spec: &GenomeSpec| spec.searched);
+        let (mut path, mut path_search) = (None, None);
+        match (space, form.path) {
+            (Space::Parameter, None) => {}
+            (Space::Parameter, Some(at)) => {
+                let message = "`path` says how paths are searched; that needs `search: space: data_flow` or `hybrid`";
+                return check.refuse(&at, message);
+            }
+            (_, form) => {
+                let form = form.map_or_else(PathForm::default, |path| path.value);
+                path_search = Some(check.path_search(&form, &search)?);
+                path = Some(check.path_spec(form, genome.as_ref(), &mut models)?);
+                // If one is named, it is the paths'.
+                search.algorithm = None;
+            }
+        }
+        if let Some(spec) = &mut genome {
+            // Every recipe has the same models, so that one set of open parents serves all.
+            spec.models.clone_from(&models);
+        }
+        if form.tasks.value.is_empty() {
+            return check.refuse(&form.tasks, "`tasks` is empty: name at least one task file");
+        }
+        let tasks = form.tasks.value.into_iter().map(|t| check.goal(t)).collect::<Result<_, _>>()?;
+        Ok(Self { file: file.to_owned(), text, models, searched, genome, path, tasks, search, path_search })
+    }
+}
+
+fn invalid(file: &Path, place: Place, message: impl Into<String>) -> EvolveError {
+    EvolveError::Invalid { file: file.to_owned(), place, message: message.into() }
+}
+
+struct Check<'a> {
+    file: &'a Path,
+}
+
+impl Check<'_> {
+    fn refuse<T, U>(&self, at: &Spanned<T>, message: impl Into<String>) -> Result<U, EvolveError> {
+        Err(invalid(self.file, at.referenced.into(), message))
+    }
+
+    fn path(&self, written: &str) -> PathBuf {
+        self.file.parent().unwrap_or(Path::new("")).join(written)
+    }
+
+    /// Keys of mergekit-evolve that ask for what belongs into a task file here.
+    fn mergekit_leftovers(&self, form: &FileForm) -> Result<(), EvolveError> {
+        let moved = "belongs into the task file here";
+        if let Some(at) = &form.limit {
+            return self.refuse(at, format!("`limit` {moved}; `search: minibatch` sets the questions per generation"));
+        }
+        for (key, at) in [
+            ("num_fewshot", &form.num_fewshot),
+            ("apply_chat_template", &form.apply_chat_template),
+            ("fewshot_as_multiturn", &form.fewshot_as_multiturn),
+        ] {
+            if let Some(at) = at {
+                return self.refuse(at, format!("`{key}` {moved}, as `shots`, `chat` and the `prompt` template"));
+            }
+        }
+        // `shuffle` says in which order questions are drawn; `seed` of a task file does.
+        let _ = &form.shuffle;
+        Ok(())
+    }
+}

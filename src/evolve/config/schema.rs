@@ -1,0 +1,97 @@
+//! The YAML of an evolve file as written: mergekit-evolve's keys, and `path` and `search`.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_saphyr::Spanned;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileForm {
+    pub genome: Genome,
+    pub path: Option<Spanned<PathForm>>,
+    pub tasks: Spanned<Vec<Spanned<TaskForm>>>,
+    #[serde(default)]
+    pub search: SearchForm,
+    pub limit: Option<Spanned<usize>>,
+    pub num_fewshot: Option<Spanned<IgnoredAny>>,
+    pub shuffle: Option<IgnoredAny>,
+    pub random_init: Option<Spanned<bool>>,
+    pub apply_chat_template: Option<Spanned<IgnoredAny>>,
+    pub fewshot_as_multiturn: Option<Spanned<IgnoredAny>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Genome {
+    pub models: Spanned<Vec<String>>,
+    pub merge_method: Option<Spanned<String>>,
+    pub base_model: Option<String>,
+    pub tokenizer_source: Option<Spanned<String>>,
+    #[serde(default)]
+    pub layer_granularity: u32,
+    pub normalize: Option<bool>,
+    #[serde(default)]
+    pub allow_negative_weights: bool,
+    #[serde(default)]
+    pub filters: Vec<String>,
+    #[serde(default)]
+    pub smooth: bool,
+    pub out_type: Option<Spanned<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PathForm {
+    pub models: Option<Spanned<Vec<String>>>,
+    pub repeats: Option<Spanned<usize>>,
+    pub max_hops: Option<Spanned<usize>>,
+    pub length_penalty: Option<Spanned<f64>>,
+    pub gains: Option<Spanned<String>>,
+    pub scale: Option<Spanned<String>>,
+    pub flips: Option<Spanned<f64>>,
+    pub budget: Option<Spanned<usize>>,
+    pub population: Option<Spanned<usize>>,
+    pub sigma: Option<Spanned<f64>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TaskForm {
+    pub name: Option<Spanned<String>>,
+    pub task: Option<Spanned<String>>,
+    pub weight: Option<Spanned<f64>>,
+    pub metric: Option<Spanned<String>>,
+    pub search: Option<String>,
+    pub test: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SearchForm {
+    pub space: Option<Spanned<String>>,
+    pub algorithm: Option<Spanned<String>>,
+    pub population: Option<Spanned<usize>>,
+    pub sigma: Option<Spanned<f64>>,
+    pub start: Option<Spanned<StartForm>>,
+    pub budget: Option<Spanned<usize>>,
+    pub seed: Option<u64>,
+    pub minibatch: Option<Spanned<usize>>,
+    pub finalists: Option<Spanned<usize>>,
+    pub race: Option<Spanned<IgnoredAny>>,
+    pub objectives: Option<Spanned<IgnoredAny>>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum StartForm {
+    Named(String),
+    Values(Values),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Values {
+    pub weight: Option<f64>,
+    pub density: Option<f64>,
+    pub t: Option<f64>,
+}

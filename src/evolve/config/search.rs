@@ -1,0 +1,123 @@
+//! `search` in; how each space is searched out.
+
+use serde_saphyr::Spanned;
+
+use super::schema::{PathForm, SearchForm, StartForm, Values};
+use super::{Algorithm, Check, Search, Space};
+use crate::evolve::EvolveError;
+use crate::evolve::genome::Start;
+use crate::yaml::hint;
+
+/// The paper's number of trials.
+const DEFAULT_BUDGET: usize = 1000;
+/// The paper's step size: genes are searched within 3 sigma of their start, which is half of [0, 1] to either side.
+const DEFAULT_SIGMA: f64 = 1.0 / 6.0;
+/// Candidates whose search score is checked on all search questions before one of them is called best.
+const DEFAULT_FINALISTS: usize = 5;
+
+impl Check<'_> {
+    pub(super) fn space(&self, name: Option<&Spanned<String>>) -> Result<Space, EvolveError> {
+        let Some(at) = name else { return Ok(Space::Parameter) };
+        match at.value.as_str() {
+            "parameter" => Ok(Space::Parameter),
+            "data_flow" => Ok(Space::DataFlow),
+            "hybrid" => Ok(Space::Hybrid),
+            other => {
+                let hint = hint(other, ["parameter", "data_flow", "hybrid"].into_iter());
+                self.refuse(at, format!("no `space` is called `{other}`{hint}"))
+            }
+        }
+    }
+
+    pub(super) fn search(
+        &self,
+        form: &SearchForm,
+        space: Space,
+        random_init: Option<&Spanned<bool>>,
+    ) -> Result<Search, EvolveError> {
+        if let Some(at) = random_init.filter(|r| r.value) {
+            return self.refuse(at, "`random_init` is not supported; set `search: start`");
+        }
+        for (key, at) in [("race", &form.race), ("objectives", &form.objectives)] {
+            if let Some(at) = at {
+                return self.refuse(at, format!("`{key}` is not supported yet; remove it"));
+            }
+        }
+        let algorithm = match form.algorithm.as_ref().map(|a| (a, a.value.as_str())) {
+            None => None,
+            Some((_, "cma_es")) => Some(Algorithm::CmaEs),
+            Some((_, "cat_cma")) if space != Space::Parameter => Some(Algorithm::CatCma),
+            Some((at, "cat_cma")) => {
+                return self.refuse(
+                    at,
+                    "`algorithm: cat_cma` is for the switches of paths; leave it out, or search another `space`",
+                );
+            }
+            Some((at, other)) => {
+                return self
+                    .refuse(at, format!("`algorithm: {other}`{}", hint(other, ["cma_es", "cat_cma"].into_iter())));
+            }
+        };
+        Ok(Search {
+            budget: self.at_least(1, "budget", &form.budget)?.unwrap_or(DEFAULT_BUDGET),
+            population: self.at_least(2, "population", &form.population)?,
+            sigma: self.above_zero("sigma", &form.sigma)?.unwrap_or(DEFAULT_SIGMA),
+            algorithm,
+            start: self.start(form.start.as_ref())?,
+            seed: form.seed.unwrap_or(0),
+            minibatch: self.at_least(1, "minibatch", &form.minibatch)?,
+            finalists: self.at_least(1, "finalists", &form.finalists)?.unwrap_or(DEFAULT_FINALISTS),
+        })
+    }
+
+    pub(super) fn path_search(&self, form: &PathForm, search: &Search) -> Result<Search, EvolveError> {
+        Ok(Search {
+            budget: self.at_least(1, "budget", &form.budget)?.unwrap_or(search.budget),
+            population: self.at_least(2, "population", &form.population)?.or(search.population),
+            sigma: self.above_zero("sigma", &form.sigma)?.unwrap_or(search.sigma),
+            ..*search
+        })
+    }
+
+    pub(super) fn start(&self, form: Option<&Spanned<StartForm>>) -> Result<Start, EvolveError> {
+        let Some(at) = form else { return Ok(Start::PAPER) };
+        match &at.value {
+            StartForm::Named(name) => match name.as_str() {
+                "paper" => Ok(Start::PAPER),
+                "mergekit" => Ok(Start::Mergekit),
+                other => {
+                    self.refuse(at, format!("`start: {other}` must be `paper`, `mergekit`, or values by parameter"))
+                }
+            },
+            StartForm::Values(Values { weight, density, t }) => {
+                let of = |v: &Option<f64>| v.unwrap_or(0.5);
+                let start = Start::At { weight: of(weight), density: of(density), t: of(t) };
+                match [weight, density, t].into_iter().flatten().find(|v| !v.is_finite()) {
+                    Some(v) => self.refuse(at, format!("a start of `{v}` must be a finite number")),
+                    None => Ok(start),
+                }
+            }
+        }
+    }
+
+    pub(super) fn at_least(
+        &self,
+        least: usize,
+        key: &str,
+        at: &Option<Spanned<usize>>,
+    ) -> Result<Option<usize>, EvolveError> {
+        match at {
+            Some(at) if at.value < least => self.refuse(at, format!("`{key}: {}` must be at least {least}", at.value)),
+            other => Ok(other.as_ref().map(|n| n.value)),
+        }
+    }
+
+    pub(super) fn above_zero(&self, key: &str, at: &Option<Spanned<f64>>) -> Result<Option<f64>, EvolveError> {
+        match at {
+            Some(at) if !(at.value.is_finite() && at.value > 0.0) => {
+                self.refuse(at, format!("`{key}: {}` must be a finite number above 0", at.value))
+            }
+            other => Ok(other.as_ref().map(|n| n.value)),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! `genome`, `path` and `tasks` in; the spaces and goals that they mean out.
+
+use serde_saphyr::Spanned;
+
+use super::schema::{Genome, PathForm, TaskForm};
+use super::{Check, Goal};
+use crate::evolve::EvolveError;
+use crate::evolve::genome::GenomeSpec;
+use crate::evolve::path::{Gains, PathSpec};
+use crate::recipe::{MAX_BLOCKS, MethodSpec, ModelRef, OutType, PathScale};
+use crate::yaml::hint;
+
+/// How often the paper lays out all blocks.
+const DEFAULT_REPEATS: usize = 3;
+/// Switches that the first candidates flip: enough to differ, few enough to still speak.
+const DEFAULT_FLIPS: f64 = 2.0;
+/// mergekit-evolve's default metric, which its files often spell out.
+const MERGEKIT_METRIC: &str = "acc,none";
+/// Methods whose parameters a genome can carry, as in mergekit-evolve.
+const METHODS: [&str; 5] = ["linear", "task_arithmetic", "ties", "dare_ties", "slerp"];
+
+impl Check<'_> {
+    pub(super) fn genome(&self, form: Genome) -> Result<GenomeSpec, EvolveError> {
+        let Some(name) = &form.merge_method else {
+            return self.refuse(&form.models, "`merge_method` is missing: how are these models merged?");
+        };
+        let method = METHODS.iter().find(|m| **m == name.value).and_then(|m| MethodSpec::find(m));
+        let Some(method) = method else {
+            return self
+                .refuse(name, format!("no genome for `{}`{}", name.value, hint(&name.value, METHODS.into_iter())));
+        };
+        if form.models.value.len() < 2 {
+            return self.refuse(&form.models, "a genome needs at least two models");
+        }
+        let mut models = self.models(&form.models)?;
+        let searched = models.len();
+        let base = form.base_model.map(|written| {
+            let path = self.path(&written);
+            models.iter().position(|m| m.path == path).unwrap_or_else(|| {
+                models.push(ModelRef { written, path });
+                models.len() - 1
+            })
+        });
+        if base.is_none() && matches!(name.value.as_str(), "task_arithmetic" | "ties" | "dare_ties") {
+            return self.refuse(name, format!("`{}` needs a `base_model`", name.value));
+        }
+        if name.value == "slerp" {
+            if base.is_some_and(|b| b >= searched) {
+                return self
+                    .refuse(name, "a genome for slerp picks its base among `models`; name the base model there");
+            }
+            if form.smooth || !form.filters.is_empty() {
+                return self.refuse(name, "a genome for slerp has no `smooth` and no `filters`");
+            }
+        }
+        let tokenizer_source = match form.tokenizer_source {
+            None => None,
+            Some(written) if written.value == "base" && base.is_some() => base,
+            Some(written) => match models.iter().position(|m| m.path == self.path(&written.value)) {
+                Some(model) => Some(model),
+                None => return self.refuse(&written, "`tokenizer_source` must be `base` or one of the models"),
+            },
+        };
+        let out_type = match form.out_type {
+            None => OutType::default(),
+            Some(written) => match OutType::ALL.into_iter().find(|t| t.name() == written.value) {
+                Some(ty) => ty,
+                None => {
+                    let hint = hint(&written.value, OutType::ALL.iter().map(|t| t.name()));
+                    return self.refuse(&written, format!("no `out_type` is called `{}`{hint}", written.value));
+                }
+            },
+        };
+        Ok(GenomeSpec {
+            models,
+            searched,
+            method,
+            base,
+            tokenizer_source,
+            layer_granularity: form.layer_granularity,
+            normalize: form.normalize,
+            allow_negative_weights: form.allow_negative_weights,
+            filters: form.filters,
+            smooth: form.smooth,
+            out_type,
+        })
+    }
+
+    /// The models of a search for paths alone, which merges nothing.
+    pub(super) fn walked(&self, form: Genome) -> Result<Vec<ModelRef>, EvolveError> {
+        if let Some(at) = form.merge_method.as_ref().filter(|m| m.value != "passthrough") {
+            let message = "`space: data_flow` merges nothing; leave `merge_method` out, or search `space: hybrid`";
+            return self.refuse(at, message);
+        }
+        let Genome { base_model, tokenizer_source, normalize, layer_granularity, filters, .. } = &form;
+        let merges = base_model.is_some() || normalize.is_some() || *layer_granularity > 0 || !filters.is_empty();
+        if merges || tokenizer_source.is_some() || form.out_type.is_some() || form.smooth {
+            let message =
+                "with `space: data_flow`, `genome` has only `models`: the first gives embeddings, head and vocabulary";
+            return self.refuse(&form.models, message);
+        }
+        self.models(&form.models)
+    }
+
+    pub(super) fn models(&self, written: &Spanned<Vec<String>>) -> Result<Vec<ModelRef>, EvolveError> {
+        let models: Vec<ModelRef> =
+            written.value.iter().map(|m| ModelRef { written: m.clone(), path: self.path(m) }).collect();
+        if models.is_empty() {
+            return self.refuse(written, "`models` is empty; it needs at least one entry");
+        }
+        match (0..models.len()).find(|&i| models[..i].iter().any(|m| m.path == models[i].path)) {
+            Some(i) => self.refuse(written, format!("`{}` is named twice", models[i].written)),
+            None => Ok(models),
+        }
+    }
+
+    /// `models` gets those that only paths go through.
+    pub(super) fn path_spec(
+        &self,
+        form: PathForm,
+        genome: Option<&GenomeSpec>,
+        models: &mut Vec<ModelRef>,
+    ) -> Result<PathSpec, EvolveError> {
+        let pool: Vec<Option<usize>> = match (&form.models, genome) {
+            (Some(named), Some(_)) => {
+                let others = self.models(named)?.into_iter().map(|other| {
+                    Some(models.iter().position(|m| m.path == other.path).unwrap_or_else(|| {
+                        models.push(other);
+                        models.len() - 1
+                    }))
+                });
+                std::iter::once(None).chain(others.collect::<Vec<_>>()).collect()
+            }
+            (Some(at), None) => return self.refuse(at, "with `space: data_flow` the models are those of `genome`"),
+            // As the paper does: the merge that was found, and one of its sources.
+            (None, Some(_)) => vec![None, Some(0)],
+            (None, None) => (0..models.len()).map(Some).collect(),
+        };
+        let choice = |key: &str, at: &Option<Spanned<String>>, names: &[&str]| match at {
+            None => Ok(0),
+            Some(at) => match names.iter().position(|name| *name == at.value) {
+                Some(i) => Ok(i),
+                None => self.refuse(at, format!("`{key}: {}`{}", at.value, hint(&at.value, names.iter().copied()))),
+            },
+        };
+        let gains = [Gains::Slot, Gains::Matrix, Gains::Network, Gains::None];
+        let scale = PathScale::ALL[choice("scale", &form.scale, &PathScale::ALL.map(PathScale::name))?];
+        let length_penalty = match &form.length_penalty {
+            Some(at) if !at.value.is_finite() => {
+                return self.refuse(at, format!("`length_penalty: {}` must be a finite number", at.value));
+            }
+            other => other.as_ref().map_or(0.0, |p| p.value),
+        };
+        Ok(PathSpec {
+            models: models.clone(),
+            pool,
+            repeats: self.at_least(1, "repeats", &form.repeats)?.unwrap_or(DEFAULT_REPEATS),
+            max_hops: self.at_least(2, "max_hops", &form.max_hops)?.unwrap_or(MAX_BLOCKS).min(MAX_BLOCKS),
+            length_penalty,
+            gains: gains[choice("gains", &form.gains, &gains.map(Gains::name))?],
+            scale,
+            flips: self.above_zero("flips", &form.flips)?.unwrap_or(DEFAULT_FLIPS),
+        })
+    }
+
+    pub(super) fn goal(&self, form: Spanned<TaskForm>) -> Result<Goal, EvolveError> {
+        let named = form.value.task.as_ref().or(form.value.name.as_ref());
+        let Some(task) = named else {
+            return self.refuse(&form, "a task needs `task: FILE.yaml`");
+        };
+        if !task.value.ends_with(".yaml") && !task.value.ends_with(".yml") {
+            let message = format!(
+                "`{}` is no task file: ggraft scores tasks described in a `.yaml`, not benchmarks by name",
+                task.value
+            );
+            return self.refuse(task, message);
+        }
+        if let Some(metric) = form.value.metric.as_ref().filter(|m| m.value != MERGEKIT_METRIC) {
+            let message = format!(
+                "`metric: {}` belongs into the task file here, which says how answers are judged",
+                metric.value
+            );
+            return self.refuse(metric, message);
+        }
+        let weight = form.value.weight.as_ref().map_or(1.0, |w| w.value);
+        if !weight.is_finite() {
+            return self.refuse(&form, format!("`weight: {weight}` must be a finite number"));
+        }
+        let Some(test) = &form.value.test else {
+            let message = "`test` is missing: the result is reported on questions that the search never saw; name a data file like the task's own";
+            return self.refuse(&form, message);
+        };
+        let search = form.value.search.as_deref().map(|s| self.path(s));
+        Ok(Goal { task: self.path(&task.value), weight, search, test: self.path(test) })
+    }
+}

@@ -1,0 +1,104 @@
+//! What every space of recipes has in common: where its search starts, and what a vector of genes means.
+
+use super::catcma::{CatCma, Told};
+use super::cmaes::{CmaError, CmaEs, StopReason};
+use super::{EvolveError, Search};
+use crate::recipe::Recipe;
+
+/// A space of recipes: parameter space or data flow space.
+pub trait Space {
+    /// The optimiser at the start of a search.
+    ///
+    /// # Errors
+    /// [`EvolveError::Optimiser`] for settings it cannot have.
+    fn optimiser(&self, search: &Search, seed: u64) -> Result<Optimiser, EvolveError>;
+
+    /// The recipe that `genes` describe.
+    ///
+    /// # Errors
+    /// [`EvolveError::Recipe`] if no such recipe can be, which a space of ours does not produce.
+    ///
+    /// # Panics
+    /// If there are not [`Space::genes`] genes.
+    fn decode(&self, genes: &[f64]) -> Result<Recipe, EvolveError>;
+
+    /// Number of genes.
+    fn genes(&self) -> usize;
+
+    /// Which of the genes behind the switches matter to this recipe.
+    fn active(&self, _genes: &[f64]) -> Vec<bool> {
+        Vec::new()
+    }
+
+    /// The nearest genes that the space allows.
+    fn repaired(&self, genes: Vec<f64>) -> Vec<f64> {
+        genes
+    }
+
+    /// What is taken off the score of this recipe.
+    fn cost(&self, _genes: &[f64]) -> f64 {
+        0.0
+    }
+}
+
+/// An optimiser of any kind.
+#[derive(Clone, Debug)]
+pub enum Optimiser {
+    /// Every gene is a number.
+    CmaEs(CmaEs),
+    /// The first genes are switches.
+    CatCma(CatCma),
+}
+
+impl Optimiser {
+    /// The candidates of the generation under way.
+    pub fn ask(&self) -> Vec<Vec<f64>> {
+        match self {
+            Self::CmaEs(cma) => cma.ask(),
+            Self::CatCma(cma) => cma.ask(),
+        }
+    }
+
+    /// Learns from a generation: genes and fitness, lower is better.
+    ///
+    /// # Errors
+    /// [`CmaError`], as the optimisers'.
+    pub fn tell(&mut self, told: &[(Vec<f64>, f64)], space: &dyn Space) -> Result<(), CmaError> {
+        match self {
+            Self::CmaEs(cma) => cma.tell(told),
+            Self::CatCma(cma) => {
+                let active: Vec<Vec<bool>> = told.iter().map(|(genes, _)| space.active(genes)).collect();
+                let told: Vec<Told> = told
+                    .iter()
+                    .zip(&active)
+                    .map(|((genes, fitness), active)| Told { point: genes, active, fitness: *fitness })
+                    .collect();
+                cma.tell(&told)
+            }
+        }
+    }
+
+    /// The centre of the distribution, as genes.
+    pub fn centre(&self) -> Vec<f64> {
+        match self {
+            Self::CmaEs(cma) => cma.mean().to_vec(),
+            Self::CatCma(cma) => cma.mode(),
+        }
+    }
+
+    /// A reason to stop, if there is one.
+    pub fn stop(&self) -> Option<StopReason> {
+        match self {
+            Self::CmaEs(cma) => cma.stop(),
+            Self::CatCma(cma) => cma.stop(),
+        }
+    }
+
+    /// Generations told so far.
+    pub fn generation(&self) -> u64 {
+        match self {
+            Self::CmaEs(cma) => cma.generation(),
+            Self::CatCma(cma) => cma.generation(),
+        }
+    }
+}
