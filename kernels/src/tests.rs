@@ -89,6 +89,20 @@ fn task_vectors_equal_the_oracle() {
 }
 
 #[test]
+fn scaled_is_the_inner_program_times_the_factor() {
+    let sources = [values(1, N), values(2, N)];
+    let sum = Program::Sum { terms: vec![Term { source: 1, coefficient: -1.25 }], constant: 0.25 };
+    let vectors = task_vectors(vec![vector(1, 0.6, Keep::Largest { threshold: 0.8, ties_end: 900 })], true, true);
+    let copy = Program::Copy { source: 1 };
+    let scaled = |program: &Program| Program::Scaled { program: Box::new(program.clone()), factor: -0.3 };
+    for program in [scaled(&copy), copy, sum, vectors] {
+        let want: Vec<f32> = run_f32(&program, &sources).iter().map(|v| v * -0.3).collect();
+        assert_eq!(run_f32(&scaled(&program), &sources), want, "{program:?}");
+        assert_eq!(scaled(&program).sources(), program.sources());
+    }
+}
+
+#[test]
 fn ranges_of_tiles_give_the_bytes_of_the_whole() {
     let n = 4 * TILE;
     let sources = [values(1, n), values(2, n)].map(|v| f32_bytes(&v));

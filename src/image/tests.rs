@@ -9,8 +9,8 @@ use rayon::ThreadPoolBuilder;
 use super::{Image, ImageError, Pool, export};
 use crate::gguf::tests::{Tiny, folder};
 use crate::gguf::{Fault, Parent};
-use crate::plan::tests::{Family, drawn, recipe, stack};
-use crate::plan::{Plan, Siblings};
+use crate::plan::tests::{Family, decode, drawn, recipe, stack};
+use crate::plan::{Home, Plan, Siblings};
 
 /// Two parents of the tiny llama's shape and one of another's.
 fn family() -> Family {
@@ -55,7 +55,7 @@ fn fill_is_seen_through_the_path_that_llama_cpp_opens() {
     assert_eq!(merged.metadata().str("tokenizer.ggml.model"), Some("no_vocab"));
     assert_eq!(merged.arch_u32("vocab_size"), Some(8));
     let view = merged.tensor("blk.1.ffn_down.weight").unwrap();
-    assert_eq!(crate::plan::tests::decode(view.info.ty, view.data), family.merged(&plan, "blk.1.ffn_down.weight"));
+    assert_eq!(decode(view.info.ty, view.data), family.merged(&plan, "blk.1.ffn_down.weight"));
 }
 
 #[test]
@@ -239,4 +239,106 @@ fn parent_replaced_by_a_rename_is_still_the_old_one() {
     let other = drawn(&Tiny::llama(), &new, "other.gguf");
     fs::rename(other.path(), family.parents()[0].path()).unwrap();
     assert!(image_of(&plan, family.parents()) == before);
+}
+
+fn over(path: &str) -> String {
+    format!("path: [{path}]")
+}
+
+/// Fills a fresh image of `plan` with what `pool` lacks; checks that every shared tensor is then what it is planned to be.
+fn filled_with(pool: &mut Pool, family: &Family, plan: &Plan) -> u64 {
+    let cost = Image::in_memory(plan).unwrap().fill(plan, family.parents(), pool).unwrap();
+    for tensor in &plan.tensors {
+        if let Home::Pool(at) = tensor.home {
+            let address = pool.address(at);
+            let bytes = &pool.memory()[at as usize..][..tensor.info.bytes as usize];
+            assert_eq!(bytes.as_ptr(), address);
+            assert_eq!(decode(tensor.info.ty, bytes), family.merged(plan, &tensor.info.name), "{}", tensor.info.name);
+        }
+    }
+    cost.bytes_written
+}
+
+#[test]
+fn another_path_over_the_same_merge_computes_only_what_no_path_has_needed() {
+    let family = family();
+    let of = |b, path| family.plan(&blend(1.0, b, &over(path)));
+    let mut pool = Pool::default();
+    let first = of(2.0, "{layer: 0}, {layer: 0}");
+    assert_eq!(filled_with(&mut pool, &family, &first), first.written_bytes());
+    assert_eq!(filled_with(&mut pool, &family, &of(2.0, "{layer: 0}, {model: b.gguf}, {layer: 0}")), 0);
+    let (whole, block) = (of(2.0, "{}"), of(2.0, "{layer: 1}"));
+    let added = filled_with(&mut pool, &family, &whole);
+    assert_eq!(added, whole.written_bytes() - first.written_bytes());
+    assert_eq!(filled_with(&mut pool, &family, &block), 0);
+    assert_eq!(filled_with(&mut pool, &family, &of(2.0, "{}, {layer: 0, scale: 2}")), 3 * 4, "the gains");
+
+    let other = of(5.0, "{layer: 1}");
+    assert_eq!(filled_with(&mut pool, &family, &other), other.written_bytes(), "another merge");
+    assert_eq!(filled_with(&mut pool, &family, &block), block.written_bytes(), "and back");
+    let wide = family.plan(&blend(1.0, 2.0, &format!("out_type: f16\n{}", over("{}"))));
+    assert_eq!(filled_with(&mut pool, &family, &wide), wide.written_bytes(), "another layout");
+    assert_eq!(filled_with(&mut pool, &family, &whole), whole.written_bytes());
+}
+
+#[test]
+fn changed_parent_is_an_error_and_the_pool_keeps_its_bytes() {
+    let family = family();
+    let of = |b, more| family.plan(&blend(1.0, b, &format!("{}{more}", over("{layer: 1}, {}"))));
+    let (first, others) = (of(2.0, ""), [of(5.0, ""), of(2.0, "\nout_type: f32")]);
+    let mut pool = Pool::default();
+    filled_with(&mut pool, &family, &first);
+    let before = pool.memory().to_vec();
+    let file = OpenOptions::new().write(true).open(family.parents()[1].path()).unwrap();
+    file.set_modified(SystemTime::now() + Duration::from_secs(60)).unwrap();
+    for plan in others {
+        let mut image = Image::in_memory(&plan).unwrap();
+        assert!(matches!(image.fill(&plan, family.parents(), &mut pool), Err(ImageError::Parent(_))));
+        assert!(pool.memory() == before.as_slice() && pool.missing(&first).is_empty());
+        assert_eq!(pool.missing(&plan).len(), plan.work().count(), "what failed is not taken for done");
+    }
+}
+
+#[test]
+fn releasing_shared_tensors_keeps_the_header_and_the_others() {
+    let mut tiny = Tiny::llama();
+    for block in 0..2 {
+        // More than a page each, so that whole pages go.
+        tiny.add(&format!("blk.{block}.ffn_up.weight"), &[32, 1000], GgmlType::F16);
+        tiny.add(&format!("blk.{block}.attn_output.bias"), &[32], GgmlType::F32);
+    }
+    let family = Family::of(&[&tiny, &tiny]);
+    let plan = family.plan(&blend(1.0, 2.0, &over("{layer: 0, scale: 2}, {model: a.gguf}, {layer: 1, scale: 3}")));
+    let mut image = Image::in_memory(&plan).unwrap();
+    // As if loading had touched every page.
+    let header = image.header.len();
+    image.map[header..].fill(0xAA);
+    image.fill(&plan, family.parents(), &mut Pool::default()).unwrap();
+    image.release_shared(&plan);
+    assert!(image.map[..header] == plan.bare_header);
+    let mut own = 0;
+    for tensor in &plan.tensors {
+        let bytes = &image.map[header + tensor.info.offset as usize..][..tensor.info.bytes as usize];
+        if tensor.home == Home::Own {
+            assert_eq!(decode(tensor.info.ty, bytes), family.merged(&plan, &tensor.info.name), "{}", tensor.info.name);
+            own += 1;
+        } else {
+            assert!(bytes.iter().all(|byte| *byte == 0), "{}", tensor.info.name);
+        }
+    }
+    assert_eq!(own, 4 * 3, "two scales and a bias for each hop");
+}
+
+#[test]
+fn exported_path_has_every_hop_in_its_own_place() {
+    let family = family();
+    let plan = family.plan(&blend(1.0, 2.0, &over("{layer: 1}, {model: a.gguf}, {layer: 1, scale: 2}")));
+    let path = family.folder.path().join("out.gguf");
+    export(&plan, family.parents(), &path).unwrap();
+    let merged = Parent::open(&path).unwrap();
+    assert_eq!((merged.block_count(), merged.tensors().len()), (4, plan.tensors.len()));
+    for info in merged.tensors() {
+        let data = merged.tensor(&info.name).unwrap().data;
+        assert_eq!(decode(info.ty, data), family.merged(&plan, &info.name), "{}", info.name);
+    }
 }

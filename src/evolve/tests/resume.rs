@@ -66,6 +66,8 @@ fn stopped_search_gives_the_best_so_far_and_goes_on() {
             scores.fold(f64::NAN, f64::max)
         };
         match &outcome.best {
+            // The finalists have been scored: what is best is known, be the rest of the test left.
+            Some(_) if call >= BUDGET + 3 => assert_eq!(best_of(&outcome), best, "call {call}"),
             Some(best) => assert_eq!(best.search.fitness.to_bits(), highest.to_bits(), "call {call}"),
             None => assert_eq!(scored, 0),
         }
