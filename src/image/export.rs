@@ -31,7 +31,8 @@ pub fn export(plan: &Plan, parents: &[Parent], path: &Path) -> Result<Fill, Imag
     let from = image.header.len();
     let start = Instant::now();
     let jobs = plan.tensors.iter().map(|tensor| (tensor.info.offset, tensor)).collect();
-    fill::fill(vec![(jobs, &mut image.map[from..])], parents)?;
+    fill::verify_unchanged(parents)?;
+    fill::fill(vec![(jobs, &mut image.map[from..])], parents);
     let bytes_read = plan.tensors.iter().map(|t| t.source_bytes(parents)).sum();
     let filled = Fill { bytes_read, bytes_written: plan.data_bytes, elapsed: start.elapsed() };
     image.map.flush().map_err(write)?;

@@ -16,18 +16,18 @@ const CHUNK: usize = 64 * TILE;
 /// A tensor to compute and where it starts in some memory.
 pub(super) type Job<'a> = (u64, &'a PlannedTensor);
 
-/// Runs the programs of all `jobs`, each list with the memory that its offsets count in and in ascending order.
-pub(super) fn fill(work: Vec<(Vec<Job>, &mut [u8])>, parents: &[Parent]) -> Result<(), ImageError> {
-    for parent in parents {
-        // Reading a mapped file past an end that moved kills the process; asking first turns that into an error.
-        parent.verify_unchanged()?;
-    }
+/// Asks before every fill: reading a mapped file past an end that moved kills the process.
+pub(super) fn verify_unchanged(parents: &[Parent]) -> Result<(), ImageError> {
+    Ok(parents.iter().try_for_each(Parent::verify_unchanged)?)
+}
+
+/// Runs the programs of all jobs, each list with the memory that its offsets count in and in ascending order.
+pub(super) fn fill(work: Vec<(Vec<Job>, &mut [u8])>, parents: &[Parent]) {
     let chunks: Vec<Chunk> = work.into_iter().flat_map(|(jobs, data)| cut(jobs, data)).collect();
     chunks.into_par_iter().for_each(|Chunk { tensor, elements, out }| {
         let sources: Vec<Source> = tensor.source_data(parents);
         run(&tensor.program, &sources, tensor.info.ty, elements, out, &CODECS);
     });
-    Ok(())
 }
 
 /// A run of elements of one tensor and the bytes they go to.

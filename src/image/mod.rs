@@ -93,6 +93,7 @@ impl Image {
     pub fn fill(&mut self, plan: &Plan, parents: &[Parent], pool: &mut Pool) -> Result<Fill, ImageError> {
         assert!(self.has_shape_of(plan), "the image was made for a plan of another shape");
         let start = Instant::now();
+        fill::verify_unchanged(parents)?;
         pool.fit(plan).map_err(|source| ImageError::Memory { bytes: plan.pool_bytes, source })?;
         let own = plan.tensors.iter().filter(|t| t.home == Home::Own).map(|t| (t.info.offset, t)).collect::<Vec<_>>();
         let shared = pool.missing(plan);
@@ -100,7 +101,7 @@ impl Image {
         let (bytes_read, bytes_written) =
             (jobs().map(|t| t.source_bytes(parents)).sum(), jobs().map(|t| t.info.bytes).sum());
         let data = &mut self.map[self.header.len()..];
-        fill::fill(vec![(own, data), (shared.clone(), pool.memory())], parents)?;
+        fill::fill(vec![(own, data), (shared.clone(), pool.memory())], parents);
         pool.remember(&shared);
         Ok(Fill { bytes_read, bytes_written, elapsed: start.elapsed() })
     }

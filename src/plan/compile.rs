@@ -3,7 +3,7 @@
 use ggraft_kernels::Program;
 
 use super::methods::{Case, Input, METHODS};
-use super::path::Merge;
+use super::path::{ALIGNMENT, Merge};
 use super::{Home, Plan, PlanError, PlannedTensor, SourceRef, Statistics, bare, schedule, source, types};
 use crate::ggml::CODECS;
 use crate::gguf::{Parent, TensorInfo, block_of};
@@ -35,7 +35,7 @@ pub(super) fn compile(recipe: &Recipe, parents: &[Parent], statistics: &Statisti
         merge.in_place()
     } else {
         let aligned = |tensor: &PlannedTensor| {
-            tensor.source_data(parents).iter().all(|s| s.data.as_ptr().cast::<[u64; 4]>().is_aligned())
+            tensor.source_data(parents).iter().all(|s| (s.data.as_ptr() as u64).is_multiple_of(ALIGNMENT))
         };
         pool_bytes = merge.share(aligned);
         let block_of = |parent, layer| compiler.copied_block(parent, layer, aligned);

@@ -217,15 +217,18 @@ impl Plan {
         self.blocks().into_iter().map(|block| format!("{block:?}")).collect::<HashSet<_>>().len()
     }
 
-    /// What each block is made of, in order.
+    /// What each block is made of before any gain, in order.
     fn blocks(&self) -> Vec<Vec<(&Program, &[SourceRef])>> {
         let mut blocks = Vec::new();
-        let shares = self.shares();
-        // Where weights are shared, what a hop has of its own is its gains.
-        for tensor in self.tensors.iter().filter(|t| !shares || t.home != Home::Own) {
+        // What comes from no parent is a gain.
+        for tensor in self.tensors.iter().filter(|t| !t.sources.is_empty()) {
             if let Some(block) = block_of(&tensor.info.name) {
+                let program = match &tensor.program {
+                    Program::Scaled { program, .. } => program,
+                    program => program,
+                };
                 blocks.resize_with(blocks.len().max(block as usize + 1), Vec::new);
-                blocks[block as usize].push((&tensor.program, tensor.sources.as_slice()));
+                blocks[block as usize].push((program, tensor.sources.as_slice()));
             }
         }
         blocks

@@ -10,7 +10,7 @@ use crate::gguf::TensorInfo;
 use crate::recipe::{Gain, PathBlock};
 
 /// The weights that a llama.cpp tensor may point at start at a multiple of this many bytes (ggml's `TENSOR_ALIGNMENT`).
-const ALIGNMENT: u64 = 32;
+pub(super) const ALIGNMENT: u64 = 32;
 /// Only mixtures of experts have a router.
 const ROUTER: &str = "ffn_gate_inp.weight";
 

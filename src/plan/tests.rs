@@ -1,6 +1,7 @@
 //! From recipes and tiny parents with drawn weights to plans: what is copied, in which order, and what is refused.
 
 mod gemma;
+mod path;
 mod schedule;
 mod siblings;
 mod task_vectors;

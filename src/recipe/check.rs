@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use super::error::located;
 use super::methods::{BaseRule, Inputs, Kind, ParameterSpec};
-use super::{Curve, MAX_BLOCKS, MAX_MODELS, MAX_SLICES, Parameters, Recipe, RecipeError, Rule, Slice};
+use super::{Curve, MAX_BLOCKS, MAX_MODELS, MAX_SLICES, Parameters, PathScale, Recipe, RecipeError, Rule, Slice};
 use crate::yaml::{Place, hint};
 
 impl Recipe {
@@ -41,6 +41,13 @@ impl Recipe {
         for (index, hop) in self.path.iter().enumerate() {
             hop.model.map_or(Ok(()), |model| self.known(model, hop.place))?;
             self.hop_problem(index, hop).map_or(Ok(()), |problem| Err(self.error(hop.place, problem)))?;
+        }
+        let unused = [
+            ("parameters", self.slices.is_empty() && !self.parameters.is_empty(), "nothing is merged"),
+            ("path_scale", self.path.is_empty() && self.path_scale != PathScale::default(), "there is no `path`"),
+        ];
+        for (key, _, why) in unused.into_iter().filter(|(_, unused, _)| *unused) {
+            warnings.push(located(&self.file, Place::default(), format_args!("`{key}` has no effect: {why}")));
         }
         self.warnings.extend(warnings);
         Ok(self)

@@ -100,12 +100,14 @@ impl Recipe {
         }
         for (index, (block, gain)) in blocks.iter_mut().zip(gains(self.path_scale, &scales)).enumerate() {
             if !(gain.attention.is_normal() && gain.feed_forward.is_finite()) {
-                let value = format!("a product of {:e} at block {index} of the path", 1.0 / gain.attention);
-                let problem =
-                    RecipeError::bad_value("scale", value, "no 32-bit float holds its inverse; use scales nearer to 1");
-                return Err(self.error(Place::default(), problem));
+                let value = format!("too far from 1 at block {index} of the path");
+                let gain = "the gain that it comes to there, all scales before it taken together, is no 32-bit float";
+                return Err(self.error(Place::default(), RecipeError::bad_value("scale", value, gain)));
             }
             block.gain = gain;
+        }
+        if blocks.is_empty() && !self.path.is_empty() {
+            return Err(self.error(Place::default(), RecipeError::Empty("path")));
         }
         Ok(blocks)
     }

@@ -1,5 +1,6 @@
 //! What a recipe means, against mergekit's own answers; what a wrong one is told is in `tests/refusals.rs`.
 
+mod path;
 mod refusals;
 
 use std::path::{Path, PathBuf};

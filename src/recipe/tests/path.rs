@@ -154,7 +154,7 @@ fn products_of_scales_that_no_single_precision_number_inverts_are_refused() {
             "path_scale: {form}\npath: [{{model: a, layer: 0, scale: {first}}}, {{model: a, layer: 1, scale: {second}}}]"
         );
         let message = parse(&text).path_blocks(&[2], 0).unwrap_err().to_string();
-        let expected = format!("at block {block} of the path: no 32-bit float holds its inverse");
+        let expected = format!("at block {block} of the path: the gain that it comes to there");
         assert!(message.starts_with("dir/r.yaml: `scale` is ") && message.contains(&expected), "{text}\n  {message}");
     }
 }
