@@ -4,10 +4,10 @@ GGRAFT   = target/release/ggraft
 OUT      = out/quickstart
 MODELS   = $(CURDIR)/target/models
 
-.PHONY: help deps build quickstart test check bench models
+.PHONY: help deps build quickstart paper-table test check bench models
 
 help: ## Show the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 deps: ## Install or name the system packages that building needs
 	@sh scripts/deps.sh
@@ -17,6 +17,9 @@ build: deps ## Build target/release/ggraft (llama.cpp included: some minutes the
 
 quickstart: build ## Evolve a recipe from the three small models in recipes/quickstart
 	$(GGRAFT) evolve recipes/quickstart/evolve.yaml --out $(OUT) $$(test -e $(OUT)/journal.jsonl && echo --resume)
+
+paper-table: build ## Search weights, paths, and weights then paths, and compare: the paper's table in miniature (under an hour)
+	python3 scripts/paper_table.py $(GGRAFT) out/paper-table
 
 test: deps models ## Run all tests
 	GGRAFT_TEST_MODELS=$(MODELS) $(CARGO) test --release --locked --workspace

@@ -34,6 +34,7 @@ pub(super) fn inspect(args: &InspectArgs, as_json: bool) -> anyhow::Result<()> {
             out["merge_method"] = json!(v.recipe.method.name);
             out["sources_read_bytes"] = json!(v.plan.source_bytes(v.siblings.parents()));
             out["unique_blocks"] = json!(v.plan.unique_blocks());
+            out["weight_bytes"] = json!(v.plan.weight_bytes());
         }
         return print_json(&out);
     }
@@ -43,14 +44,21 @@ pub(super) fn inspect(args: &InspectArgs, as_json: bool) -> anyhow::Result<()> {
         bytes(size)
     ))?;
     if let Kind::Recipe(v) = &model.kind {
-        print(format_args!("merge: {} ({})", v.recipe.method.name, v.recipe.method.summary))?;
+        if !v.recipe.slices.is_empty() {
+            print(format_args!("merge: {} ({})", v.recipe.method.name, v.recipe.method.summary))?;
+        }
+        if v.plan.shares() {
+            let (hops, blocks) = (v.plan.block_count(), v.plan.unique_blocks());
+            let weights = bytes(v.plan.weight_bytes());
+            print(format_args!("path: {hops} hops through {blocks} different blocks; {weights} of weights in memory"))?;
+        }
         for (path, size) in v.parents() {
             print(format_args!("parent: {path} ({})", bytes(size)))?;
         }
         let read = bytes(v.plan.source_bytes(v.siblings.parents()));
         print(format_args!(
             "one swap reads {read} of parents and writes {}; {} unique blocks",
-            bytes(v.plan.data_bytes),
+            bytes(v.plan.written_bytes()),
             v.plan.unique_blocks()
         ))?;
         for difference in v.siblings.remarks() {
