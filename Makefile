@@ -7,7 +7,7 @@ MODELS   = $(CURDIR)/target/models
 .PHONY: help deps build quickstart paper-table test check bench models
 
 help: ## Show the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 deps: ## Install or name the system packages that building needs
 	@sh scripts/deps.sh

@@ -49,7 +49,7 @@ pub(super) fn methods_help() -> String {
         let parameters: Vec<&str> = parameters.iter().map(|p| p.name).collect();
         help += &format!("  {name:<16} {summary} ({})\n", parameters.join(", "));
     }
-    help + "\nA recipe:\n  merge_method: linear\n  models:\n    - {model: a.gguf, parameters: {weight: 0.6}}\n    - {model: b.gguf, parameters: {weight: 0.4}}"
+    help + "\nA recipe:\n  merge_method: linear\n  models:\n    - {model: a.gguf, parameters: {weight: 0.6}}\n    - {model: b.gguf, parameters: {weight: 0.4}}\n\nA path through blocks, each in memory once:\n  path:\n    - {model: a.gguf, layers: [0, 20]}\n    - {model: b.gguf, layers: [10, 30], scale: 0.9}"
 }
 
 /// The commands.
@@ -119,7 +119,8 @@ pub(super) struct ScoreArgs {
 /// `ggraft evolve`.
 #[derive(Debug, Args)]
 pub(super) struct EvolveArgs {
-    /// What to search: mergekit-evolve's `genome` and `tasks`, and how: `search`.
+    /// What to search: mergekit-evolve's `genome` and `tasks`; how: `search`, with `space: parameter` (weights), `data_flow` (paths
+    /// through blocks) or `hybrid` (the one, then the other), and `path` for the latter two.
     pub config: PathBuf,
     /// Folder for the journal, `best.yaml` and `report.html`; nothing else is written.
     #[arg(long, value_name = "DIR", default_value = "ggraft-out")]

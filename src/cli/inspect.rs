@@ -55,12 +55,8 @@ pub(super) fn inspect(args: &InspectArgs, as_json: bool) -> anyhow::Result<()> {
         for (path, size) in v.parents() {
             print(format_args!("parent: {path} ({})", bytes(size)))?;
         }
-        let read = bytes(v.plan.source_bytes(v.siblings.parents()));
-        print(format_args!(
-            "one swap reads {read} of parents and writes {}; {} unique blocks",
-            bytes(v.plan.written_bytes()),
-            v.plan.unique_blocks()
-        ))?;
+        let (read, written) = (v.plan.source_bytes(v.siblings.parents()), v.plan.written_bytes());
+        print(format_args!("one swap reads {} of parents and writes {}", bytes(read), bytes(written)))?;
         for difference in v.siblings.remarks() {
             print(format_args!("note: {difference}"))?;
         }

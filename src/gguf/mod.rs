@@ -24,6 +24,6 @@ pub use compatible::{Blocks, Difference, differences};
 pub use error::{Fault, GgufError};
 pub use header::{Header, MAX_DIMS, MAX_TENSOR_NAME, TensorInfo, block_of};
 pub use metadata::Metadata;
-pub use parent::{Parent, TensorView};
+pub use parent::{MAX_BLOCKS, Parent, TensorView};
 pub use value::{Array, Strings, Value};
 pub use write::{Encoded, encode_header};

@@ -22,6 +22,9 @@ use super::value::Value;
 /// under other names (wavtokenizer-dec).
 const MAY_HAVE_EMPTY_BLOCKS: [&str; 3] = ["deci", "granite-switch", "wavtokenizer-dec"];
 
+/// Blocks a model may have: llama.cpp's `LLAMA_MAX_LAYERS` (src/llama-hparams.h), beyond which it ends the process.
+pub const MAX_BLOCKS: u32 = 512;
+
 /// Bytes at either end of a tensor that its fingerprint covers.
 const SAMPLE_BYTES: usize = 4096;
 
@@ -125,7 +128,7 @@ impl Parent {
         &self.architecture
     }
 
-    /// `{arch}.block_count`, at least 1.
+    /// `{arch}.block_count`, from 1 to [`MAX_BLOCKS`].
     pub fn block_count(&self) -> u32 {
         self.block_count
     }
@@ -175,8 +178,11 @@ impl Parent {
             value.as_str().filter(|name| !name.is_empty()).map(str::to_owned)
         })?;
         let block_count =
-            required(&header.metadata, &format!("{architecture}.block_count"), "a `u32` above 0", |value| {
-                value.as_u64().and_then(|count| u32::try_from(count).ok()).filter(|&count| count > 0)
+            required(&header.metadata, &format!("{architecture}.block_count"), "a number from 1 to 512", |value| {
+                value
+                    .as_u64()
+                    .and_then(|count| u32::try_from(count).ok())
+                    .filter(|count| (1..=MAX_BLOCKS).contains(count))
             })?;
         let mut parent = Self {
             pieces: Vec::new(),

@@ -32,8 +32,8 @@ pub use setting::{Curve, Rule, Setting};
 pub const MAX_MODELS: usize = 64;
 /// Slices one recipe may have.
 pub const MAX_SLICES: usize = 1024;
-/// Blocks a model may have: llama.cpp's `LLAMA_MAX_LAYERS` (src/llama-hparams.h), beyond which it ends the process.
-pub const MAX_BLOCKS: usize = 512;
+/// Blocks the merged model may have.
+pub const MAX_BLOCKS: usize = crate::gguf::MAX_BLOCKS as usize;
 
 /// Parameters by name, as written at one level: the recipe, a slice, or a source.
 pub type Parameters = BTreeMap<String, Setting>;
