@@ -52,9 +52,10 @@ impl Figures {
         Some([at(0)?, at(sorted.len() / 2)?, at(sorted.len().checked_sub(1)?)?])
     }
 
-    /// Bytes read and written by a merge or copy that took `sorted`'s median, per second, in 10^9.
+    /// Bytes read and written by a merge or copy that took `sorted`'s median, per second, in 10^9. `None` where a swap reads nothing: a
+    /// path through blocks that are in memory already.
     pub fn gb_per_second(&self, sorted: &[Duration]) -> Option<f64> {
-        let [_, median, _] = Self::spread(sorted)?;
+        let [_, median, _] = Self::spread(sorted).filter(|_| self.fill.bytes_read > 0)?;
         Some((self.fill.bytes_read + self.fill.bytes_written) as f64 / median.max(1e-12) / 1e9)
     }
 }

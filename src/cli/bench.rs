@@ -26,16 +26,18 @@ pub(super) fn bench(args: &BenchArgs, as_json: bool) -> anyhow::Result<()> {
     let mut rows = Vec::new();
     let mut row = |what: &str, value: String| rows.push(vec![what.to_owned(), value]);
     let ms = |seconds: f64| format!("{:.1} ms", seconds * 1e3);
-    if let (Some([min, median, max]), Some(merge), Some(copy), Some(ratio)) = (swap, merge_speed, copy_speed, ratio) {
+    if let Some([min, median, max]) = swap {
         row("swap, median", ms(median));
         row("swap, fastest and slowest", format!("{} – {}", ms(min), ms(max)));
         row(
             "bytes read, written",
             format!("{}, {}", bytes(figures.fill.bytes_read), bytes(figures.fill.bytes_written)),
         );
-        row("merge", format!("{merge:.2} GB/s"));
-        row("memcpy of as many bytes", format!("{copy:.2} GB/s"));
-        row("merge / memcpy", format!("{ratio:.3}"));
+        if let (Some(merge), Some(copy), Some(ratio)) = (merge_speed, copy_speed, ratio) {
+            row("merge", format!("{merge:.2} GB/s"));
+            row("memcpy of as many bytes", format!("{copy:.2} GB/s"));
+            row("merge / memcpy", format!("{ratio:.3}"));
+        }
         row("swap / scoring 32 short questions", format!("{:.1} %", 100.0 * median / figures.questions.as_secs_f64()));
     }
     row("scoring 32 short questions", format!("{:.2} s", figures.questions.as_secs_f64()));

@@ -1,8 +1,9 @@
 //! A genome and a `Scorer` in, a journal and the best recipe found out. Never touches llama.cpp.
 //!
-//! The paper's searches (Akiba et al. 2403.13187, section 3): CMA-ES over merge parameters, CatCMA over paths through blocks, or the one and
-//! then the other; the fitness of a candidate is its score on search questions. Because the best of many noisy scores is too good to be true, the best few and the last mean are
-//! scored again on all search questions, and the result is reported on test questions that the search never saw.
+//! The paper's searches (Akiba et al. 2403.13187, section 3): CMA-ES over merge parameters, CatCMA over paths through blocks, or the one
+//! and then the other; the fitness of a candidate is its score on search questions. Because the best of many noisy scores is too good to
+//! be true, the best few and the last mean are scored again on all search questions, and the result is reported on test questions that
+//! the search never saw.
 
 pub mod catcma;
 pub mod cmaes;
@@ -27,5 +28,5 @@ pub use journal::{Candidate, Entry, Identity, Journal};
 pub use path::{Gains, PathGenome, PathSpec};
 pub use report::write_report;
 pub use scorer::{LiveScorer, Questions, Scorer, TaskScore, Trial, Window};
-pub use search::{BEST, Best, Event, Outcome, Stages, Tested, UNIFORM, WEIGHTS, evolve};
-pub use space::{Optimiser, Space};
+pub use search::{BEST, Best, Event, Outcome, Tested, UNIFORM, WEIGHTS, evolve};
+pub use space::{Optimiser, Space, Stages};

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use super::cmaes::StopReason;
 use super::genome::uniform;
-use super::space::Space;
-use super::{Config, Entry, EvolveError, Genome, Journal, PathGenome, Questions, Scorer, Search, Trial, Window};
+use super::space::{Space, Stages};
+use super::{Config, Entry, EvolveError, Journal, Questions, Scorer, Search, Trial, Window};
 use crate::disk;
 use crate::recipe::Recipe;
 use crate::score::ScoreError;
@@ -80,54 +80,6 @@ pub const BEST: &str = "best recipe";
 
 /// What the best merge is called there, where a search of paths comes after that of weights.
 pub const WEIGHTS: &str = "best weights";
-
-/// The spaces of a search, which it goes through one after the other.
-pub struct Stages {
-    genome: Option<Genome>,
-    path: Option<PathGenome>,
-}
-
-impl Stages {
-    /// The spaces that `config` names, given how many blocks each of its models has.
-    ///
-    /// # Errors
-    /// [`EvolveError`] if the models' blocks do not suit.
-    pub fn new(config: &Config, layers: &[u32]) -> Result<Self, EvolveError> {
-        let genome = config.genome.clone().map(|spec| Genome::new(spec, layers[0])).transpose()?;
-        let of = |model: &Option<usize>| model.map_or(layers[0], |model| layers[model]);
-        let path = config.path.clone().map(|spec| {
-            let layers: Vec<u32> = spec.pool.iter().map(of).collect();
-            PathGenome::new(spec, &layers)
-        });
-        Ok(Self { genome, path: path.transpose()? })
-    }
-
-    /// Number of genes of each space.
-    pub fn genes(&self) -> Vec<usize> {
-        let weights = self.genome.iter().map(|genome| genome.genes());
-        weights.chain(self.path.iter().map(|path| path.genes())).collect()
-    }
-
-    /// One recipe of each space, to see that such recipes fit the models before a search begins.
-    ///
-    /// # Errors
-    /// [`EvolveError`], as [`Space::decode`].
-    pub fn samples(&self, config: &Config) -> Result<Vec<Recipe>, EvolveError> {
-        let mut samples = Vec::new();
-        if let Some(genome) = &self.genome {
-            samples.push(genome.decode(&genome.start(config.search.start))?);
-        }
-        if let Some(path) = &self.path {
-            // All genes away from 0: every gain is then at work.
-            let genes = vec![0.1; path.genes()];
-            samples.push(match samples.first() {
-                Some(merge) => path.clone().over(merge.clone()).decode(&genes)?,
-                None => path.decode(&genes)?,
-            });
-        }
-        Ok(samples)
-    }
-}
 
 /// Runs or resumes the search that `config` describes; `budget` candidates in all.
 ///
@@ -220,23 +172,17 @@ impl Run<'_> {
             .filter(|c| c.stage == stage)
             .map(|c| (c.evaluation, c.genes.to_vec(), c.trial.clone()))
             .collect();
-        let value = |genes: &[f64], trial: &Trial| rank(trial.fitness - space.cost(genes));
-        candidates.sort_by(|a, b| value(&b.1, &b.2).total_cmp(&value(&a.1, &a.2)));
-        let found = match &searched {
-            Ok(mean) => self.finalists(stage, space, search, mean, &candidates),
-            Err(_) => Ok(None),
-        };
-        // Stopped early: the luckiest candidate is all there is.
-        let best = match (&found, candidates.first()) {
-            (Ok(Some(_)), _) | (_, None) => None,
-            (_, Some((evaluation, genes, trial))) => {
-                let recipe = space.decode(genes)?;
-                Some(Best { recipe, evaluation: Some(*evaluation), search: trial.clone() })
+        let value = |(_, genes, trial): &(usize, Vec<f64>, Trial)| rank(trial.fitness - space.cost(genes));
+        candidates.sort_by(|a, b| value(b).total_cmp(&value(a)));
+        let done = searched.and_then(|mean| self.finalists(stage, space, search, &mean, &candidates));
+        let (found, interrupted) = match (done, candidates.into_iter().next()) {
+            (Ok(best), _) => (Some(best), None),
+            (Err(error), None) => (None, Some(error)),
+            // Stopped early: the luckiest candidate is all there is.
+            (Err(error), Some((evaluation, genes, trial))) => {
+                let recipe = space.decode(&genes)?;
+                (Some(Best { recipe, evaluation: Some(evaluation), search: trial }), Some(error))
             }
-        };
-        let (interrupted, found) = match found {
-            Ok(found) => (searched.err(), found.or(best)),
-            Err(error) => (Some(error), best),
         };
         // What came before stays unless it is beaten.
         self.best = match (before, found) {
@@ -349,7 +295,7 @@ impl Run<'_> {
         search: &Search,
         mean: &[f64],
         candidates: &[(usize, Vec<f64>, Trial)],
-    ) -> Result<Option<Best>, EvolveError> {
+    ) -> Result<Best, EvolveError> {
         (self.watch)(Event::Phase("finalists"));
         // The mean first: of equals it is to be trusted more, since it was not chosen for a lucky score.
         let mut finalists: Vec<(Option<usize>, &[f64], Option<&Trial>)> = vec![(None, mean, None)];
@@ -369,7 +315,8 @@ impl Run<'_> {
                 best = Some((value, Best { recipe, evaluation, search }));
             }
         }
-        Ok(best.map(|(_, best)| best))
+        let (_, best) = best.expect("the mean is always a finalist");
+        Ok(best)
     }
 
     fn finalist(&mut self, stage: usize, evaluation: Option<usize>, recipe: &Recipe) -> Result<Trial, EvolveError> {
@@ -393,7 +340,7 @@ impl Run<'_> {
             tested.push(self.test(name, |scorer| scorer.parent(model))?);
         }
         let best = self.best.as_ref().map(|best| best.recipe.clone());
-        let best = best.expect("every stage has a finalist, its mean");
+        let best = best.expect("every stage that ends has a best recipe");
         let uniform = uniform(&self.config.models, self.config.searched, &best)?;
         match self.test(UNIFORM.to_owned(), |scorer| scorer.recipe(&uniform, Questions::Test)) {
             // Whose blocks can follow one another need not be siblings that blend.

@@ -2,7 +2,7 @@
 
 use super::catcma::{CatCma, Told};
 use super::cmaes::{CmaError, CmaEs, StopReason};
-use super::{EvolveError, Search};
+use super::{Config, EvolveError, Genome, PathGenome, Search};
 use crate::recipe::Recipe;
 
 /// A space of recipes: parameter space or data flow space.
@@ -100,5 +100,55 @@ impl Optimiser {
             Self::CmaEs(cma) => cma.generation(),
             Self::CatCma(cma) => cma.generation(),
         }
+    }
+}
+
+/// The spaces of a search, which it goes through one after the other.
+pub struct Stages {
+    /// First, weights.
+    pub(super) genome: Option<Genome>,
+    /// Then paths.
+    pub(super) path: Option<PathGenome>,
+}
+
+impl Stages {
+    /// The spaces that `config` names, given how many blocks each of its models has.
+    ///
+    /// # Errors
+    /// [`EvolveError`] if the models' blocks do not suit.
+    pub fn new(config: &Config, layers: &[u32]) -> Result<Self, EvolveError> {
+        let genome = config.genome.clone().map(|spec| Genome::new(spec, layers[0])).transpose()?;
+        let of = |model: &Option<usize>| model.map_or(layers[0], |model| layers[model]);
+        let path = config.path.clone().map(|spec| {
+            let layers: Vec<u32> = spec.pool.iter().map(of).collect();
+            PathGenome::new(spec, &layers)
+        });
+        Ok(Self { genome, path: path.transpose()? })
+    }
+
+    /// Number of genes of each space.
+    pub fn genes(&self) -> Vec<usize> {
+        let weights = self.genome.iter().map(|genome| genome.genes());
+        weights.chain(self.path.iter().map(|path| path.genes())).collect()
+    }
+
+    /// One recipe of each space, to see that such recipes fit the models before a search begins.
+    ///
+    /// # Errors
+    /// [`EvolveError`], as [`Space::decode`].
+    pub fn samples(&self, config: &Config) -> Result<Vec<Recipe>, EvolveError> {
+        let mut samples = Vec::new();
+        if let Some(genome) = &self.genome {
+            samples.push(genome.decode(&genome.start(config.search.start))?);
+        }
+        if let Some(path) = &self.path {
+            // All genes away from 0: every gain is then at work.
+            let genes = vec![0.1; path.genes()];
+            samples.push(match samples.first() {
+                Some(merge) => path.clone().over(merge.clone()).decode(&genes)?,
+                None => path.decode(&genes)?,
+            });
+        }
+        Ok(samples)
     }
 }

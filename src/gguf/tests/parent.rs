@@ -137,7 +137,7 @@ fn missing_key() {
 fn bad_key() {
     let folder = folder();
     let mut tiny = Tiny::llama();
-    for count in [0i32, -1] {
+    for count in [0i32, -1, 513] {
         tiny.metadata.insert("llama.block_count", count);
         let fault = fault_in(&tiny.write(&folder, "tiny.gguf"));
         assert!(matches!(&fault, Fault::BadKey { found, .. } if *found == count.to_string()), "{fault:?}");
