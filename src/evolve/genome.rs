@@ -176,7 +176,7 @@ impl Genome {
 impl Space for Genome {
     fn optimiser(&self, search: &Search, seed: u64) -> Result<Optimiser, EvolveError> {
         let options = CmaOptions { population: search.population, seed };
-        Ok(Optimiser::CmaEs(CmaEs::new(self.start(search.start), search.sigma, options)?))
+        Ok(Optimiser::CmaEs(CmaEs::new(self.start(search.start), search.sigma, options)?.into()))
     }
 
     fn genes(&self) -> usize {

@@ -9,7 +9,7 @@ use super::catcma::{self, CatCma};
 use super::cmaes::{CmaEs, CmaOptions};
 use super::space::{Optimiser, Space};
 use super::{EvolveError, Search};
-use crate::recipe::{Hop, MethodSpec, ModelRef, PathScale, Place, Recipe};
+use crate::recipe::{Hop, MAX_GAIN, MethodSpec, ModelRef, PathScale, Place, Recipe};
 
 /// Hidden units of the network behind [`Gains::Network`].
 const HIDDEN: usize = 8;
@@ -144,13 +144,29 @@ impl PathGenome {
         fixed(0).chain(between).chain(fixed(self.first_model - 1)).collect()
     }
 
-    /// The scale of step `t`, and the genes behind it.
-    fn scale(&self, genes: &[f64], steps: &[Step], t: usize) -> f64 {
+    /// The scale of every step.
+    fn scales(&self, genes: &[f64], steps: &[Step]) -> Vec<f64> {
+        let mut product = 0.0;
+        let scale = |t: usize| {
+            let log = self.log_scale(genes, steps, t).clamp(-MAX_LOG_GAIN, MAX_LOG_GAIN);
+            if self.spec.scale == PathScale::MlpOutput {
+                return log.exp();
+            }
+            // Scales of the whole stream multiply; a path may come as far from 1 as a recipe can.
+            let most = 0.9 * MAX_GAIN.ln();
+            let log = (product + log).clamp(-most, most) - product;
+            product += log;
+            log.exp()
+        };
+        (0..steps.len()).map(scale).collect()
+    }
+
+    fn log_scale(&self, genes: &[f64], steps: &[Step], t: usize) -> f64 {
         let gains = &genes[self.slots()..];
         // Nothing is left before the first block.
-        let Some(left) = t.checked_sub(1).map(|before| steps[before].block) else { return 1.0 };
+        let Some(left) = t.checked_sub(1).map(|before| steps[before].block) else { return 0.0 };
         let entered = steps[t].block;
-        let log = match self.spec.gains {
+        match self.spec.gains {
             Gains::None => 0.0,
             Gains::Slot => steps[t].slot.map_or(0.0, |slot| gains[slot]),
             Gains::Matrix => gains[left * self.blocks.len() + entered],
@@ -158,8 +174,7 @@ impl PathGenome {
                 let unit = |block: usize| 2.0 * block as f64 / (self.blocks.len() - 1) as f64 - 1.0;
                 network(gains, [unit(left), unit(entered), 2.0 * t as f64 / (steps.len() - 1) as f64 - 1.0])
             }
-        };
-        log.clamp(-MAX_LOG_GAIN, MAX_LOG_GAIN).exp()
+        }
     }
 }
 
@@ -183,20 +198,21 @@ impl Space for PathGenome {
             let reach = search.sigma * upper_quantile(flip);
             let switches = (0..slots).map(|slot| if own(slot) { 0.5 + reach } else { 0.5 - reach });
             let mean = switches.chain(std::iter::repeat_n(0.0, self.gain_genes())).collect();
-            return Ok(Optimiser::CmaEs(CmaEs::new(mean, search.sigma, options)?));
+            return Ok(Optimiser::CmaEs(CmaEs::new(mean, search.sigma, options)?.into()));
         }
         let switches = (0..slots).map(|slot| if own(slot) { 1.0 - flip } else { flip }).collect();
         let start = catcma::Start { switches, genes: vec![0.0; self.gain_genes()], sigma: search.sigma };
-        Ok(Optimiser::CatCma(CatCma::new(start, options)?))
+        Ok(Optimiser::CatCma(CatCma::new(start, options)?.into()))
     }
 
     fn decode(&self, genes: &[f64]) -> Result<Recipe, EvolveError> {
         assert_eq!(genes.len(), self.genes(), "genes of this genome");
         let steps = self.steps(genes);
+        let scales = self.scales(genes, &steps);
         let hop = |t: usize| {
             let (model, layer) = self.blocks[steps[t].block];
             let (model, layers) = (self.spec.pool[model], Some((layer, layer + 1)));
-            Hop { model, layers, scale: self.scale(genes, &steps, t), place: Place::default() }
+            Hop { model, layers, scale: scales[t], place: Place::default() }
         };
         let mut recipe = match &self.merge {
             Some(merge) => merge.clone(),

@@ -45,9 +45,9 @@ pub trait Space {
 #[derive(Clone, Debug)]
 pub enum Optimiser {
     /// Every gene is a number.
-    CmaEs(CmaEs),
+    CmaEs(Box<CmaEs>),
     /// The first genes are switches.
-    CatCma(CatCma),
+    CatCma(Box<CatCma>),
 }
 
 impl Optimiser {

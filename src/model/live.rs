@@ -218,8 +218,7 @@ impl Loaded {
         let model = load(&image.path(), &plan.name, Purpose::Weights { gpu_layers: settings.gpu_layers })?;
         let weights = if plan.shares() { Some(Weights::of(&model)?) } else { None };
         if let Some(weights) = &weights {
-            let gain = plan.tensors.iter().find(|t| t.home == Home::Own && !weights.has(&t.info.name));
-            if let Some(tensor) = gain {
+            if let Some(tensor) = plan.tensors.iter().find(|t| t.is_gain() && !weights.has(&t.info.name)) {
                 return Err(ModelError::Unread { tensor: tensor.info.name.clone() });
             }
             image.release_shared(plan);

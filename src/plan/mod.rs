@@ -151,6 +151,11 @@ impl PlannedTensor {
         usize::try_from(self.info.elements()).expect("a mapped tensor")
     }
 
+    /// Whether it carries the gain of one hop.
+    pub fn is_gain(&self) -> bool {
+        self.sources.is_empty() || matches!(self.program, Program::Scaled { .. })
+    }
+
     /// Bytes of parents that the program reads.
     pub fn source_bytes(&self, parents: &[Parent]) -> u64 {
         self.sources.iter().map(|r| parents[r.parent].tensors()[r.tensor].bytes).sum()

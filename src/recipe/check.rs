@@ -14,11 +14,7 @@ impl Recipe {
     /// Parameters the method does not have or values they cannot take; models or a base missing, listed twice, too many
     /// or too few; empty layer ranges; more models or slices than the limits.
     pub fn checked(mut self) -> Result<Self, RecipeError> {
-        let sizes = [
-            ("models", self.models.len(), MAX_MODELS),
-            ("slices", self.slices.len(), MAX_SLICES),
-            ("hops", self.path.len(), MAX_BLOCKS),
-        ];
+        let sizes = [("models", self.models.len(), MAX_MODELS), ("slices", self.slices.len(), MAX_SLICES)];
         for (what, count, limit) in sizes {
             if count > limit {
                 return Err(self.error(Place::default(), RecipeError::TooMany { what, count, limit }));
@@ -37,6 +33,10 @@ impl Recipe {
         }
         for model in [self.base_model, self.tokenizer_source].into_iter().flatten() {
             self.known(model, Place::default())?;
+        }
+        if let Some(beyond) = self.path.get(MAX_BLOCKS) {
+            let problem = RecipeError::TooMany { what: "hops", count: self.path.len(), limit: MAX_BLOCKS };
+            return Err(self.error(beyond.place, problem));
         }
         for (index, hop) in self.path.iter().enumerate() {
             hop.model.map_or(Ok(()), |model| self.known(model, hop.place))?;

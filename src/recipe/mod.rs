@@ -24,7 +24,7 @@ pub use crate::yaml::Place;
 pub use error::RecipeError;
 pub use methods::{METHODS, MethodSpec};
 pub use names::TensorName;
-pub use path::{Gain, Hop, PathBlock, PathScale};
+pub use path::{Gain, Hop, MAX_GAIN, PathBlock, PathScale};
 pub use resolve::{BlockSite, Resolved, ResolvedSource, Site, Values};
 pub use setting::{Curve, Rule, Setting};
 

@@ -7,6 +7,10 @@
 use super::{MAX_BLOCKS, Recipe, RecipeError};
 use crate::yaml::Place;
 
+/// The largest gain, and the inverse of the smallest that blocks share: norms square the stream in f32, and add an epsilon that a stream
+/// divided by much more would no longer stand above.
+pub const MAX_GAIN: f64 = 1e5;
+
 /// One entry of a recipe's `path`: some blocks of one model, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hop {
@@ -73,10 +77,10 @@ impl Recipe {
     /// The blocks that the path passes, in order, given how many blocks each of the models and the merge has. Empty without a path.
     ///
     /// # Errors
-    /// Layers that a model does not have, more blocks than [`MAX_BLOCKS`], scales whose product no `f32` holds.
+    /// Layers that a model does not have, more blocks than [`MAX_BLOCKS`], scales that come to more than [`MAX_GAIN`].
     pub fn path_blocks(&self, block_counts: &[u32], merged: u32) -> Result<Vec<PathBlock>, RecipeError> {
         let mut blocks = Vec::new();
-        let mut scales = Vec::new();
+        let (mut scales, mut places) = (Vec::new(), Vec::new());
         for hop in &self.path {
             let (name, block_count) = match hop.model {
                 None => ("the merge".to_owned(), merged),
@@ -97,14 +101,17 @@ impl Recipe {
             }
             blocks.extend((start..end).map(|layer| PathBlock { model: hop.model, layer, gain: Gain::ONE }));
             scales.resize(count, hop.scale);
+            places.resize(count, hop.place);
         }
         for (index, (block, gain)) in blocks.iter_mut().zip(gains(self.path_scale, &scales)).enumerate() {
-            if !(gain.attention.is_normal() && gain.feed_forward.is_finite()) {
+            let fits = |gain: f64| gain.abs() <= MAX_GAIN;
+            if !(fits(gain[0]) && fits(gain[1]) && fits(1.0 / gain[0])) {
                 let value = format!("too far from 1 at block {index} of the path");
-                let gain = "the gain that it comes to there, all scales before it taken together, is no 32-bit float";
-                return Err(self.error(Place::default(), RecipeError::bad_value("scale", value, gain)));
+                let expected =
+                    format!("the gain that all scales come to there must be within {MAX_GAIN:e} of 1, up or down");
+                return Err(self.error(places[index], RecipeError::bad_value("scale", value, expected)));
             }
-            block.gain = gain;
+            block.gain = Gain { attention: gain[0] as f32, feed_forward: gain[1] as f32 };
         }
         if blocks.is_empty() && !self.path.is_empty() {
             return Err(self.error(Place::default(), RecipeError::Empty("path")));
@@ -144,20 +151,16 @@ impl Recipe {
     }
 }
 
-/// The gains of all blocks. The stream after block `t` stays divided by everything that has multiplied it so far, which the norm behind
-/// it does not see; what a block adds is divided by the same instead.
-fn gains(form: PathScale, scales: &[f64]) -> Vec<Gain> {
+/// The gains of all blocks, for attention and feed-forward network. The stream after block `t` stays divided by everything that has
+/// multiplied it so far, which the norm behind it does not see; what a block adds is divided by the same instead.
+fn gains(form: PathScale, scales: &[f64]) -> Vec<[f64; 2]> {
     let mut product = 1.0;
     let gain = |(t, scale): (usize, &f64)| match form {
         PathScale::Residual => {
             product *= scale;
-            let inverse = (1.0 / product) as f32;
-            Gain { attention: inverse, feed_forward: inverse }
+            [1.0 / product; 2]
         }
-        PathScale::MlpOutput => {
-            let next = scales.get(t + 1).unwrap_or(&1.0);
-            Gain { attention: (1.0 / scales[0]) as f32, feed_forward: (next / scales[0]) as f32 }
-        }
+        PathScale::MlpOutput => [1.0 / scales[0], scales.get(t + 1).unwrap_or(&1.0) / scales[0]],
     };
     scales.iter().enumerate().map(gain).collect()
 }

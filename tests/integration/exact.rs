@@ -56,7 +56,7 @@ fn fill_in(recipe: &str, models: [&Path; 3]) -> String {
         .fold(recipe.to_owned(), |text, (name, path)| text.replace(name, &format!("{:?}", path.to_str().unwrap())))
 }
 
-fn export(model: &Path, out: &Path, more: &[&str]) {
+pub fn export(model: &Path, out: &Path, more: &[&str]) {
     let mut args = vec![OsStr::new("export"), model.as_os_str(), OsStr::new("-o"), out.as_os_str()];
     args.extend(more.iter().map(OsStr::new));
     let done = ggraft(args);
@@ -64,7 +64,7 @@ fn export(model: &Path, out: &Path, more: &[&str]) {
 }
 
 /// The perplexities of `models` on `task`, all scored by one process.
-fn perplexities(models: &[PathBuf], task: &Path) -> Vec<f64> {
+pub fn perplexities(models: &[PathBuf], task: &Path) -> Vec<f64> {
     let mut args: Vec<OsString> = vec!["score".into(), "--json".into()];
     args.extend(models.iter().map(OsString::from));
     args.extend(["--task".into(), task.into()]);
@@ -76,7 +76,7 @@ fn perplexities(models: &[PathBuf], task: &Path) -> Vec<f64> {
 }
 
 /// Exports every recipe and asserts that each one's perplexity is its file's, bit for bit; returns the perplexities.
-fn assert_exact(folder: &Folder, recipes: &[(String, String)], task: &Path) -> Vec<f64> {
+pub fn assert_exact(folder: &Folder, recipes: &[(String, String)], task: &Path) -> Vec<f64> {
     let mut models = Vec::new();
     for (name, recipe) in recipes {
         let path = folder.write(&format!("{name}.yaml"), recipe);
@@ -91,7 +91,7 @@ fn assert_exact(folder: &Folder, recipes: &[(String, String)], task: &Path) -> V
     values.into_iter().step_by(2).collect()
 }
 
-fn siblings() -> [PathBuf; 3] {
+pub fn siblings() -> [PathBuf; 3] {
     ["base", "math", "ja"].map(|name| quickstart(&format!("{name}-Q8_0.gguf")))
 }
 

@@ -4,6 +4,7 @@ mod contract;
 mod exact;
 mod flow;
 mod mistakes;
+mod path;
 mod reference;
 mod search;
 mod support;

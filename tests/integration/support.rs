@@ -219,11 +219,11 @@ impl Tiny {
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014): the same weights everywhere and always.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
     /// The next number in [-1, 1).
-    fn next(&mut self) -> f32 {
+    pub fn next(&mut self) -> f32 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -14,9 +14,9 @@ use ggraft::score::{Progress, Request, generate, negative_log_likelihoods};
 use crate::support::{lines, quickstart};
 
 /// Set for the process that measures: other tests in it would be measured too.
-const ALONE: &str = "GGRAFT_TEST_ALONE";
+pub const ALONE: &str = "GGRAFT_TEST_ALONE";
 /// One thread: with more, llama.cpp waits in loops for threads that other tests keep from running.
-const SETTINGS: Settings = Settings { threads: 1, batch: 512, ubatch: 512, gpu_layers: 0 };
+pub const SETTINGS: Settings = Settings { threads: 1, batch: 512, ubatch: 512, gpu_layers: 0 };
 const SIZE: ContextSize = ContextSize { sequences: 4, tokens: 256 };
 const SWAPS: usize = 200;
 
@@ -108,7 +108,7 @@ fn recipes() -> Vec<String> {
 }
 
 /// Resident memory in kB, shared memory (the virtual model) included.
-fn resident() -> u64 {
+pub fn resident() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()

@@ -154,7 +154,7 @@ fn missing_tensor() {
     let fault = fault_in(&tiny.write(&folder, "tiny.gguf"));
     assert!(matches!(&fault, Fault::MissingTensor { name } if name == "token_embd.weight"), "{fault:?}");
     let mut tiny = Tiny::llama();
-    tiny.metadata.insert("llama.block_count", u32::MAX);
+    tiny.metadata.insert("llama.block_count", 512u32);
     let fault = fault_in(&tiny.write(&folder, "tiny.gguf"));
     assert!(matches!(&fault, Fault::MissingTensor { name } if name == "blk.2.*"), "{fault:?}");
     tiny.metadata.insert("llama.block_count", 3u32);

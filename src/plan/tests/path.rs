@@ -46,7 +46,7 @@ fn of(arch: &str, vectors: &[&str]) -> Tiny {
     tiny
 }
 
-fn homes<'a>(plan: &'a Plan, is: impl Fn(Home) -> bool) -> Vec<&'a str> {
+fn homes(plan: &Plan, is: impl Fn(Home) -> bool) -> Vec<&str> {
     plan.tensors.iter().filter(|t| is(t.home)).map(|t| t.info.name.as_str()).collect()
 }
 
@@ -269,7 +269,7 @@ fn parents_whose_data_llama_cpp_cannot_point_at_are_copied() {
     let misaligned = |length: usize| {
         let mut tiny = Tiny { alignment: 8, ..Tiny::llama() };
         tiny.metadata.insert("general.name", "x".repeat(length).as_str());
-        Some(Family::of(&[&tiny])).filter(|f| f.parents()[0].view(0).data.as_ptr() as usize % 32 != 0)
+        Some(Family::of(&[&tiny])).filter(|f| !(f.parents()[0].view(0).data.as_ptr() as usize).is_multiple_of(32))
     };
     let family = [0, 8].into_iter().find_map(misaligned).expect("eight bytes more move the data");
     let plan = family.plan(&pure(&[("a.gguf", 1, 2), ("a.gguf", 0, 2)]));
