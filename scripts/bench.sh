@@ -25,3 +25,15 @@ echo "## SmolLM2-135M: linear, two parents Q4_1/Q8_0 -> Q8_0"
 "$ggraft" bench "$(pair smol SmolLM2-135M-Instruct.gguf)" --repeat 9
 echo "## gemma-3-270m: linear, two parents Q4_K_M -> Q8_0"
 "$ggraft" bench "$(pair gemma gemma-3-270m.gguf)" --repeat 9
+
+model=$work/a-SmolLM2-135M-Instruct.gguf
+cat >"$work/path.yaml" <<YAML
+path:
+  - {model: $model, layers: [0, 20]}
+  - {model: $model, layers: [5, 25], scale: 0.95}
+  - {model: $model, layers: [10, 20]}
+  - {model: $model, layers: [0, 30], scale: 1.05}
+  - {model: $model, layers: [14, 30]}
+YAML
+echo "## SmolLM2-135M: path of 96 hops through 30 blocks"
+"$ggraft" bench "$work/path.yaml" --repeat 9

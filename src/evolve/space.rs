@@ -142,8 +142,8 @@ impl Stages {
             samples.push(genome.decode(&genome.start(config.search.start))?);
         }
         if let Some(path) = &self.path {
-            // All genes away from 0: every gain is then at work.
-            let genes = vec![0.1; path.genes()];
+            // Every switch on, every gain at work.
+            let genes = vec![0.6; path.genes()];
             samples.push(match samples.first() {
                 Some(merge) => path.clone().over(merge.clone()).decode(&genes)?,
                 None => path.decode(&genes)?,

@@ -3,6 +3,7 @@
 mod config;
 mod genome;
 mod journal;
+mod path;
 mod report;
 mod resume;
 mod search;
@@ -15,6 +16,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::*;
+use crate::plan::PlanError;
 use crate::recipe::Recipe;
 use crate::score::ScoreError;
 
@@ -61,6 +63,10 @@ struct Landscape {
     cancel_at: Option<usize>,
     /// Recipes that have no score.
     hole: Option<fn(&[f64]) -> bool>,
+    /// What a recipe's path adds to the score.
+    path: Option<fn(&Recipe) -> f64>,
+    /// Whether merges without a path cannot be planned.
+    no_merge: bool,
     /// What was asked so far.
     asked: Vec<(Vec<f64>, Questions)>,
     /// Parents tested so far.
@@ -86,6 +92,9 @@ fn deviate(key: &str) -> f64 {
 impl Scorer for Landscape {
     fn recipe(&mut self, recipe: &Recipe, questions: Questions) -> Result<Trial, EvolveError> {
         self.check()?;
+        if self.no_merge && recipe.path.is_empty() {
+            return Err(EvolveError::Plan(PlanError::Different(Vec::new())));
+        }
         let genes = weights(recipe);
         let count = match questions {
             Questions::Search(Some(window)) => window.length.min(QUESTIONS),
@@ -95,7 +104,8 @@ impl Scorer for Landscape {
             self.noise * (QUESTIONS as f64 / count as f64).sqrt() * deviate(&format!("{genes:?} {questions:?}"));
         let hole = self.hole.is_some_and(|hole| hole(&genes));
         self.asked.push((genes, questions));
-        Ok(trial(if hole { f64::NAN } else { height(recipe) + noise }, vec![1.0; count]))
+        let height = height(recipe) + self.path.map_or(0.0, |path| path(recipe));
+        Ok(trial(if hole { f64::NAN } else { height + noise }, vec![1.0; count]))
     }
 
     fn parent(&mut self, model: usize) -> Result<Trial, EvolveError> {

@@ -26,10 +26,15 @@ struct Content {
 }
 
 impl Pool {
-    /// Makes sure that there is room for `plan`; what is there already stays if the size is right.
+    /// Whether `plan` has its shared tensors where this pool has them, if it has any.
+    pub fn fits(&self, plan: &Plan) -> bool {
+        plan.pool_bytes == 0 || self.map.as_ref().is_some_and(|map| map.len() as u64 == plan.pool_bytes)
+    }
+
+    /// Makes sure that there is room for `plan`; what is there already stays if it fits.
     pub(super) fn fit(&mut self, plan: &Plan) -> io::Result<()> {
-        let size = usize::try_from(plan.pool_bytes).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        if size > 0 && self.map.as_ref().is_none_or(|map| map.len() != size) {
+        if !self.fits(plan) {
+            let size = usize::try_from(plan.pool_bytes).map_err(|_| io::ErrorKind::OutOfMemory)?;
             *self = Self { map: Some(MmapMut::map_anon(size)?), contents: BTreeMap::new() };
         }
         Ok(())

@@ -106,11 +106,18 @@ impl Live {
                 (fill, false)
             }
             _ => {
-                let loaded = Loaded::new(plan, parents, &mut self.pool, self.settings, self.size)?;
+                // The running model points into the pool until another one runs.
+                let mut other = Pool::default();
+                let fits = self.pool.fits(plan);
+                let pool = if fits { &mut self.pool } else { &mut other };
+                let loaded = Loaded::new(plan, parents, pool, self.settings, self.size)?;
                 // The context before the model that it points into.
                 self.context = loaded.context;
                 (self.weights, self.model) = (loaded.weights, loaded.model);
                 self.image = Some(loaded.image);
+                if !fits {
+                    self.pool = other;
+                }
                 (loaded.fill, true)
             }
         };

@@ -92,7 +92,11 @@ unsafe extern "C" fn look(node: *mut sys::ggml_tensor, ask: bool, found: *mut c_
         for tensor in node.src.iter().filter_map(|source| NonNull::new(*source)) {
             // SAFETY: as above; names end in NUL.
             let (leaf, name) = unsafe { (tensor.as_ref(), CStr::from_ptr(tensor.as_ref().name.as_ptr())) };
-            if leaf.op == sys::GGML_OP_NONE && !leaf.data.is_null() {
+            // Caches and inputs are leaves too, but not in buffers of weights.
+            // SAFETY: called only where the leaf has a buffer.
+            let of_weights =
+                || unsafe { sys::ggml_backend_buffer_get_usage(leaf.buffer) } == sys::GGML_BACKEND_BUFFER_USAGE_WEIGHTS;
+            if leaf.op == sys::GGML_OP_NONE && !leaf.buffer.is_null() && of_weights() {
                 let known = found.entry(name.to_string_lossy().into_owned()).or_default();
                 let viewed = VIEWS.contains(&node.op);
                 match known.iter_mut().find(|weight| weight.tensor == tensor) {

@@ -74,7 +74,7 @@ pub enum PlanError {
         reason: &'static str,
     },
     /// A hop has a gain and the graph has no place for it.
-    #[error("`{architecture}` {reason}; leave out `scale`")]
+    #[error("`{architecture}` {reason}; leave out `scale`, or search with `gains: none`")]
     Gain {
         /// `general.architecture`.
         architecture: String,

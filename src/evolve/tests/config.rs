@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::folder;
-use crate::evolve::{Config, EvolveError, Start};
-use crate::recipe::OutType;
+use crate::evolve::{Algorithm, Config, EvolveError, Gains, Start};
+use crate::recipe::{MAX_BLOCKS, OutType, PathScale};
 
 const GOOD: &str = "\
 genome:
@@ -121,6 +121,141 @@ fn wrong_files_are_told_where_and_why() {
         };
         let located = error.starts_with(&format!("dir/e.yaml:{place}: "));
         if !(located && error.contains(message) && !error.contains('\n')) {
+            wrong.push(format!("{error}\n  and not {place}: {message}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+const FLOW: &str = "\
+genome:
+  models: [a.gguf, b.gguf]
+tasks: [{task: t.yaml, test: t.jsonl}]
+search:
+  space: data_flow
+path:
+  repeats: 2
+";
+
+const HYBRID: &str = "\
+genome:
+  models: [a.gguf, b.gguf]
+  merge_method: linear
+tasks: [{task: t.yaml, test: t.jsonl}]
+search:
+  space: hybrid
+";
+
+#[test]
+fn defaults_of_paths_are_the_papers() {
+    let flow = parse(FLOW.split("path:").next().unwrap()).unwrap();
+    let hybrid = parse(HYBRID).unwrap();
+    for (config, pool) in [(&flow, [Some(0), Some(1)]), (&hybrid, [None, Some(0)])] {
+        let path = config.path.as_ref().unwrap();
+        assert_eq!((&path.pool[..], path.repeats, path.max_hops), (&pool[..], 3, MAX_BLOCKS));
+        assert_eq!((path.gains, path.scale), (Gains::Slot, PathScale::MlpOutput));
+        assert_eq!((path.length_penalty, path.flips), (0.0, 2.0));
+        assert_eq!((&path.models, config.models.len(), config.searched), (&config.models, 2, 2));
+        let search = config.path_search.unwrap();
+        assert_eq!((search.budget, search.population, search.sigma), (1000, None, 1.0 / 6.0));
+        assert_eq!((search.algorithm, search.finalists, search.minibatch), (None, 5, None));
+    }
+    assert!(flow.genome.is_none() && hybrid.genome.is_some());
+    assert_eq!((flow.budget(), hybrid.budget(), parse(GOOD).unwrap().budget()), (1000, 2000, 100));
+    let merges = parse(GOOD).unwrap();
+    assert!(merges.path.is_none() && merges.path_search.is_none());
+    assert!(parse(&FLOW.replace("models", "merge_method: passthrough\n  models")).is_ok(), "which does not merge");
+    assert!(parse(&FLOW.replace(", b.gguf", "")).is_ok(), "a path through one model");
+}
+
+#[test]
+fn everything_of_paths_can_be_set() {
+    let text = "\
+genome: {models: [a.gguf, b.gguf], merge_method: ties, base_model: c.gguf}
+tasks: [{task: t.yaml, test: t.jsonl}]
+search: {space: hybrid, algorithm: cma_es, population: 7, sigma: 0.1, budget: 9, seed: 4, minibatch: 5, finalists: 2}
+path: {models: [b.gguf, d.gguf, ./c.gguf], repeats: 1, max_hops: 40, length_penalty: -0.5, gains: network, scale: residual, flips: 0.5,
+  budget: 11, population: 6, sigma: 0.3}
+";
+    let config = parse(text).unwrap();
+    let written: Vec<&str> = config.models.iter().map(|model| model.written.as_str()).collect();
+    assert_eq!((written, config.searched), (vec!["a.gguf", "b.gguf", "c.gguf", "d.gguf"], 2));
+    let (genome, path) = (config.genome.as_ref().unwrap(), config.path.as_ref().unwrap());
+    assert_eq!(
+        (&genome.models, genome.searched, genome.base),
+        (&config.models, 2, Some(2)),
+        "all recipes have the same"
+    );
+    assert_eq!((&path.models, &path.pool), (&config.models, &vec![None, Some(1), Some(3), Some(2)]));
+    assert_eq!((path.repeats, path.max_hops, path.length_penalty, path.flips), (1, 40, -0.5, 0.5));
+    assert_eq!((path.gains, path.scale), (Gains::Network, PathScale::Residual));
+    let (weights, paths) = (config.search, config.path_search.unwrap());
+    assert_eq!((weights.budget, weights.population, weights.sigma, weights.algorithm), (9, Some(7), 0.1, None));
+    assert_eq!((paths.budget, paths.population, paths.sigma), (11, Some(6), 0.3));
+    assert_eq!((paths.algorithm, paths.seed), (Some(Algorithm::CmaEs), 4), "the algorithm is the paths'");
+    assert_eq!((paths.minibatch, paths.finalists), (Some(5), 2));
+    assert_eq!(config.budget(), 20);
+    for gains in Gains::ALL {
+        let path = parse(&FLOW.replace("repeats: 2", &format!("gains: {}", gains.name()))).unwrap().path.unwrap();
+        assert_eq!(path.gains, gains);
+    }
+    let long = parse(&FLOW.replace("repeats: 2", "max_hops: 9999")).unwrap().path.unwrap();
+    assert_eq!(long.max_hops, MAX_BLOCKS, "llama.cpp has no longer ones");
+    let flow = parse(&FLOW.replace("space: data_flow", "space: data_flow\n  algorithm: cat_cma\n  budget: 7")).unwrap();
+    assert_eq!((flow.path_search.unwrap().algorithm, flow.budget()), (Some(Algorithm::CatCma), 7));
+    let own = parse(&FLOW.replace("repeats: 2", "budget: 8")).unwrap();
+    assert_eq!((own.path_search.unwrap().budget, own.budget()), (8, 8));
+}
+
+#[test]
+fn wrong_paths_are_told_where_and_why() {
+    let path = |line: &str| FLOW.replace("repeats: 2", line);
+    let genome = |line: &str| FLOW.replace("tasks:", &format!("  {line}\ntasks:"));
+    let mixed = |line: &str| format!("{HYBRID}path:\n  {line}\n");
+    let alone = "`genome` has only `models`";
+    let mut wrong = Vec::new();
+    for (text, place, message) in [
+        (format!("{GOOD}path:\n  repeats: 2\n"), "10:3", "needs `search: space: data_flow` or `hybrid`"),
+        (
+            FLOW.replace("space: data_flow", "seed: 1").replace("models:", "merge_method: linear\n  models:"),
+            "8:3",
+            "needs",
+        ),
+        (genome("merge_method: linear"), "3:17", "merges nothing; leave `merge_method` out, or search `space: hybrid`"),
+        (genome("base_model: a.gguf"), "2:11", alone),
+        (genome("tokenizer_source: a.gguf"), "2:11", alone),
+        (genome("layer_granularity: 2"), "2:11", alone),
+        (genome("normalize: false"), "2:11", alone),
+        (genome("filters: [mlp]"), "2:11", alone),
+        (genome("smooth: true"), "2:11", alone),
+        (genome("out_type: f16"), "2:11", alone),
+        (FLOW.replace("b.gguf", "./a.gguf"), "2:11", "`./a.gguf` is named twice"),
+        (FLOW.replace("a.gguf, b.gguf", ""), "2:11", "`models` is empty"),
+        (FLOW.replace("space: data_flow", "space: hybrid"), "2:11", "`merge_method` is missing"),
+        (path("models: [a.gguf]"), "7:11", "with `space: data_flow` the models are those of `genome`"),
+        (path("gains: slots"), "7:10", "`gains: slots`: did you mean `slot`?"),
+        (path("gains: w"), "7:10", "known: `slot`, `matrix`, `network`, `none`"),
+        (path("scale: residuel"), "7:10", "did you mean `residual`?"),
+        (path("scale: mlp"), "7:10", "known: `mlp_output`, `residual`"),
+        (path("repeats: 0"), "7:12", "`repeats: 0` must be at least 1"),
+        (path("repeats: 1.5"), "7:12", "a whole number from 0 up belongs here"),
+        (path("max_hops: 1"), "7:13", "`max_hops: 1` must be at least 2"),
+        (path("length_penalty: .nan"), "7:19", "`length_penalty: NaN` must be a finite number"),
+        (path("length_penalty: .inf"), "7:19", "must be a finite number"),
+        (path("flips: 0"), "7:10", "`flips: 0` must be a finite number above 0"),
+        (path("flips: -.inf"), "7:10", "must be a finite number above 0"),
+        (path("budget: 0"), "7:11", "`budget: 0` must be at least 1"),
+        (path("population: 1"), "7:15", "must be at least 2"),
+        (path("sigma: 0"), "7:10", "must be a finite number above 0"),
+        (path("repeat: 2"), "7:3", "did you mean `repeats`?"),
+        (mixed("models: [a.gguf, b.gguf, a.gguf]"), "8:11", "`a.gguf` is named twice"),
+        (mixed("models: []"), "8:11", "`models` is empty"),
+    ] {
+        let error = match parse(&text) {
+            Ok(_) => panic!("accepted:\n{text}"),
+            Err(error) => error.to_string(),
+        };
+        if !(error.starts_with(&format!("dir/e.yaml:{place}: ")) && error.contains(message) && !error.contains('\n')) {
             wrong.push(format!("{error}\n  and not {place}: {message}"));
         }
     }

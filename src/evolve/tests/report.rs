@@ -3,6 +3,8 @@
 use std::fs;
 
 use super::*;
+use crate::evolve::picture::path_picture;
+use crate::recipe::Hop;
 
 /// The report of a search with these model names and search settings.
 fn report(models: [&str; 2], search: &str, cancel_at: Option<usize>) -> (String, Outcome) {
@@ -59,4 +61,79 @@ fn stopped_search_has_a_report_that_says_so() {
     assert!(html.contains("stopped before its end") && !html.contains("<table>"));
     let (html, _) = report(["a.gguf", "b.gguf"], "", Some(0));
     assert!(html.contains("No plot"));
+}
+
+/// A recipe with a path of these hops: model, layers, scale.
+fn walk(models: [&str; 2], hops: impl IntoIterator<Item = (Option<usize>, (u32, u32), f64)>) -> Recipe {
+    let genome = format!("genome: {{models: ['{}', '{}'], merge_method: linear}}", models[0], models[1]);
+    let config = Config::parse(format!("{genome}\n{TASKS}\n"), Path::new("e.yaml")).unwrap();
+    let mut recipe = Genome::new(config.genome.unwrap(), LAYERS).unwrap().decode(&[0.5; 2]).unwrap();
+    let hop = |(model, layers, scale)| Hop { model, layers: Some(layers), scale, place: Default::default() };
+    recipe.path = hops.into_iter().map(hop).collect();
+    recipe
+}
+
+#[test]
+fn path_has_a_picture_with_a_dot_for_every_block() {
+    let hops = [(Some(0), (0, 3), 1.0), (Some(1), (5, 6), 0.5), (None, (7, 8), 1.25), (Some(0), (2, 4), 2.0)];
+    let svg = path_picture(&walk(["a<b>.gguf", "\"&.gguf"], hops)).unwrap();
+    // And one for each model in the legend.
+    assert_eq!((svg.matches("<circle").count(), svg.matches("<title>").count()), (7 + 3, 7));
+    for title in [
+        "position 0: block 0 of a&lt;b&gt;.gguf, scale 1.000<",
+        "position 2: block 2 of a&lt;b&gt;.gguf, scale 1.000<",
+        "position 3: block 5 of &quot;&amp;.gguf, scale 0.500<",
+        "position 4: block 7 of the merge, scale 1.250<",
+        "position 6: block 3 of a&lt;b&gt;.gguf, scale 2.000<",
+    ] {
+        assert!(svg.contains(&format!("<title>{title}")), "{title}\n{svg}");
+    }
+    for legend in ["a&lt;b&gt;.gguf: 5 of 7 blocks", "&quot;&amp;.gguf: 1 of 7 blocks", "the merge: 1 of 7 blocks"] {
+        assert!(svg.contains(&format!(">{legend}</text>")), "{legend}\n{svg}");
+    }
+    assert!(!svg.contains("<b>") && svg.ends_with("</svg>"));
+    assert!(path_picture(&walk(["a", "b"], [])).is_none(), "no path");
+}
+
+#[test]
+fn any_path_can_be_drawn() {
+    let scales = [1e308, -1e308, f64::MIN_POSITIVE, 0.0, 1.0];
+    let hops = (0..512).map(|i| (Some(i as usize % 2), (i, i + 1), scales[i as usize % scales.len()]));
+    let svg = path_picture(&walk(["a", "b"], hops)).unwrap();
+    assert_eq!(svg.matches("<circle").count(), 512 + 2);
+    for key in [" cx=\"", " cy=\"", " r=\""] {
+        let numbers = svg.split(key).skip(1).map(|rest| rest.split('"').next().unwrap().parse::<f64>().unwrap());
+        assert!(numbers.into_iter().all(|number| (0.0..=900.0).contains(&number)), "{key}");
+    }
+    let one = path_picture(&walk(["a", "b"], [(Some(1), (511, 512), 1.0)])).unwrap();
+    assert_eq!(one.matches("<circle").count(), 2);
+}
+
+#[test]
+fn report_shows_the_path_and_where_paths_begin() {
+    let text = |space: &str, more: &str| {
+        let genome = format!("genome: {{models: ['<a>.gguf', b.gguf]{more}}}");
+        let config =
+            Config::parse(format!("{genome}\n{TASKS}\nsearch: {{space: {space}, budget: 12}}\n"), Path::new("e.yaml"));
+        let (config, folder) = (config.unwrap(), folder());
+        let mut journal = Journal::open(folder.path(), false, identity()).unwrap();
+        // Any path is better than none.
+        let path = |recipe: &Recipe| recipe.path.len().min(1) as f64;
+        let mut scorer = Landscape { path: Some(path), ..Landscape::default() };
+        let budget = config.budget();
+        let outcome = evolve(&config, &stages(&config), budget, 0, &mut scorer, &mut journal, &mut |_| ()).unwrap();
+        write_report(folder.path(), &config, &journal, &outcome, "").unwrap();
+        let dots =
+            outcome.best.unwrap().recipe.path.iter().flat_map(|h| h.layers.unwrap().0..h.layers.unwrap().1).count();
+        (fs::read_to_string(folder.path().join("report.html")).unwrap(), dots)
+    };
+    let (html, dots) = text("data_flow", "");
+    assert!(dots > 1 && html.matches("<title>position").count() == dots, "{dots} blocks");
+    assert!(html.contains("of &lt;a&gt;.gguf, scale") && !html.contains("<a>"));
+    assert!(html.contains("each dot is a block") && !html.contains("candidates mix weights"));
+    let (html, dots) = text("hybrid", ", merge_method: linear, layer_granularity: 4");
+    assert!(html.matches("<title>position").count() == dots && html.contains("of the merge, scale"));
+    assert!(html.contains("The first 12 candidates mix weights"));
+    let (html, dots) = text("parameter", ", merge_method: linear, layer_granularity: 4");
+    assert!(dots == 0 && !html.contains("<title>position") && !html.contains("each dot is a block"));
 }
