@@ -33,7 +33,9 @@ const MAX_CONDITION: f64 = 1e14;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum CmaError {
     /// The start point has no genes or too many.
-    #[error("cma-es takes 1 to `{MAX_GENES}` genes, not `{0}`: choose a coarser layer granularity")]
+    #[error(
+        "cma-es takes 1 to `{MAX_GENES}` genes, not `{0}`: choose a coarser layer granularity, or fewer `repeats` of paths"
+    )]
     Genes(usize),
     /// The population cannot carry a ranking, or is absurd.
     #[error("cma-es takes a population of 2 to `{MAX_POPULATION}`, not `{0}`")]

@@ -15,6 +15,8 @@ use crate::recipe::{Hop, MAX_GAIN, MethodSpec, ModelRef, PathScale, Place, Recip
 const HIDDEN: usize = 8;
 /// Its inputs: the block left, the block entered, and how far along the path that is.
 const INPUTS: usize = 3;
+/// A switch that starts off stays more likely to be off.
+const MAX_FLIP: f64 = 0.45;
 /// The largest logarithm of a gain, and the negative of the smallest: beyond it a hop drowns all others.
 const MAX_LOG_GAIN: f64 = 3.0;
 
@@ -125,6 +127,13 @@ impl PathGenome {
         self.blocks.len().saturating_mul(self.spec.repeats)
     }
 
+    /// Genes of a path through a block of every model, with every gain at work.
+    pub(super) fn sample(&self) -> Vec<f64> {
+        let first = |slot: usize| self.blocks.get(slot).is_some_and(|(_, layer)| *layer == 0);
+        let switches = (0..self.slots()).map(|slot| if first(slot) { 1.0 } else { 0.0 });
+        switches.chain(std::iter::repeat_n(0.1, self.gain_genes())).collect()
+    }
+
     /// Number of genes that scales depend on.
     fn gain_genes(&self) -> usize {
         match self.spec.gains {
@@ -190,9 +199,13 @@ impl Space for PathGenome {
     fn optimiser(&self, search: &Search, seed: u64) -> Result<Optimiser, EvolveError> {
         let options = CmaOptions { population: search.population, seed };
         let slots = self.slots();
-        let flip = (self.spec.flips / slots as f64).min(0.5);
-        // A's own path: its inner blocks, the first time round.
-        let own = |slot: usize| (1..self.first_model - 1).contains(&slot);
+        let flip = (self.spec.flips / slots as f64).min(MAX_FLIP);
+        // A's own path: its inner blocks, the first of them the first time round and the last the last. Between two times round there is
+        // room for others' blocks; all of A the first time round (the paper's start) would have to move for them.
+        let own = |slot: usize| {
+            let (round, block) = (slot / self.blocks.len(), slot % self.blocks.len());
+            (1..self.first_model - 1).contains(&block) && round == block * self.spec.repeats / self.first_model
+        };
         if search.algorithm == Some(super::Algorithm::CmaEs) {
             // The paper's way: one normal number for each switch, and a threshold.
             let reach = search.sigma * upper_quantile(flip);

@@ -147,7 +147,9 @@ impl Run<'_> {
         let mut left = budget;
         if let Some(genome) = &stages.genome {
             let own = if stages.path.is_some() { left.min(config.search.budget) } else { left };
-            left -= own;
+            // Nor are paths taken back that were scored when the budget was larger.
+            let paths = self.journal.candidates().filter(|c| c.stage == 1).count();
+            left = (left - own).max(paths);
             self.stage(0, genome, &config.search, own)?;
         }
         let weights = self.best.as_ref().map(|best| best.recipe.clone());
@@ -165,6 +167,7 @@ impl Run<'_> {
     /// kept at each step, for who stops the search.
     fn stage(&mut self, stage: usize, space: &dyn Space, search: &Search, budget: usize) -> Result<(), EvolveError> {
         let before = self.best.take();
+        self.stopped = None;
         let searched = self.generations(stage, space, search, budget);
         let mut candidates: Vec<(usize, Vec<f64>, Trial)> = self
             .journal

@@ -142,8 +142,7 @@ impl Stages {
             samples.push(genome.decode(&genome.start(config.search.start))?);
         }
         if let Some(path) = &self.path {
-            // Every switch on, every gain at work.
-            let genes = vec![0.6; path.genes()];
+            let genes = path.sample();
             samples.push(match samples.first() {
                 Some(merge) => path.clone().over(merge.clone()).decode(&genes)?,
                 None => path.decode(&genes)?,

@@ -38,6 +38,10 @@ impl Check<'_> {
         if let Some(at) = random_init.filter(|r| r.value) {
             return self.refuse(at, "`random_init` is not supported; set `search: start`");
         }
+        if let Some(at) = form.start.as_ref().filter(|_| space == Space::DataFlow) {
+            return self
+                .refuse(at, "`start` is where weights start; paths start at the first model's own, see `path: flips`");
+        }
         for (key, at) in [("race", &form.race), ("objectives", &form.objectives)] {
             if let Some(at) = at {
                 return self.refuse(at, format!("`{key}` is not supported yet; remove it"));

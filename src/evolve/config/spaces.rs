@@ -94,7 +94,8 @@ impl Check<'_> {
         }
         let Genome { base_model, tokenizer_source, normalize, layer_granularity, filters, .. } = &form;
         let merges = base_model.is_some() || normalize.is_some() || *layer_granularity > 0 || !filters.is_empty();
-        if merges || tokenizer_source.is_some() || form.out_type.is_some() || form.smooth {
+        if merges || tokenizer_source.is_some() || form.out_type.is_some() || form.smooth || form.allow_negative_weights
+        {
             let message =
                 "with `space: data_flow`, `genome` has only `models`: the first gives embeddings, head and vocabulary";
             return self.refuse(&form.models, message);

@@ -604,3 +604,26 @@ fn data_flow_without_a_uniform_merge_still_ends_with_a_table() {
     let failed = evolve(&config, &stages(&config), 9, 0, &mut scorer, &mut journal, &mut |_| ());
     assert!(matches!(failed, Err(EvolveError::Plan(_))));
 }
+
+#[test]
+fn smaller_budget_takes_no_path_back_after_weights_that_stopped_early() {
+    // Without scores the first stage gives up long before its budget.
+    let config = hybrid(", budget: 4000, population: 6", "repeats: 1, gains: none, budget: 20, population: 5");
+    let flat: fn(&Recipe) -> f64 =
+        |recipe| if recipe.path.is_empty() { -1.0 - height(recipe) } else { mixed_path(recipe) - height(recipe) };
+    let scorer = || Landscape { path: Some(flat), ..Landscape::default() };
+    let folder = folder();
+    let first = run_in(folder.path(), false, &config, config.budget(), 7, &mut scorer());
+    assert!(first.evaluations < 1000, "{}", first.evaluations);
+    let before = journal_in(&folder);
+    let again = run_in(folder.path(), true, &config, 5, 7, &mut scorer());
+    assert_eq!(found(&again), found(&first));
+    assert!(journal_in(&folder) == before);
+}
+
+#[test]
+fn samples_pass_through_every_model() {
+    let config = data_flow("", "");
+    let samples = stages(&config).samples(&config).unwrap();
+    assert!(samples.iter().any(|recipe| blocks(recipe).iter().any(|block| block.0 == B)), "{:?}", hops(&samples[0]));
+}
