@@ -9,10 +9,14 @@ use crate::recipe::{Hop, Recipe};
 const WIDTH: f64 = 900.0;
 /// Height of the plane of dots.
 const HEIGHT: f64 = 300.0;
+/// Room for the labels of the highest dots.
+const TOP: f64 = 16.0;
 /// Room for the labels at the left and below.
 const MARGIN: f64 = 44.0;
-/// Radius of a dot whose scale is 1, at most; its area grows with the scale.
+/// Radius of a dot whose scale is 1, at most; the radius grows with the scale.
 const RADIUS: f64 = 7.0;
+/// Dots that stand at least so far apart have their scale written above them.
+const LABEL_STEP: f64 = 30.0;
 /// One for each model, distinct also for the colour-blind (Okabe and Ito).
 const COLOURS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#666666"];
 
@@ -48,8 +52,8 @@ pub(super) fn path_picture(recipe: &Recipe) -> Option<String> {
     // Writing to a String cannot fail.
     let _ = write!(
         svg,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {}\" font-family=\"sans-serif\" font-size=\"13\">",
-        HEIGHT + MARGIN + 20.0 * models.len() as f64
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 -{TOP} {WIDTH} {}\" font-family=\"sans-serif\" font-size=\"13\">",
+        TOP + HEIGHT + MARGIN + 20.0 * models.len() as f64
     );
     let line = dots.iter().enumerate().map(|(i, dot)| format!("{:.1},{:.1}", x(i), y(dot.layer)));
     let line: Vec<String> = line.collect();
@@ -59,7 +63,7 @@ pub(super) fn path_picture(recipe: &Recipe) -> Option<String> {
             write!(svg, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{layer}</text>", MARGIN - 12.0, y(layer) + 4.0);
     }
     for (i, dot) in dots.iter().enumerate() {
-        let radius = (full * dot.scale.abs().sqrt()).clamp(1.0, 2.0 * full);
+        let radius = (full * dot.scale.abs()).clamp(1.0, 2.0 * full);
         let _ = write!(
             svg,
             "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"{radius:.1}\" fill=\"{}\"><title>position {i}: block {} of {}, scale {:.3}</title></circle>",
@@ -70,6 +74,14 @@ pub(super) fn path_picture(recipe: &Recipe) -> Option<String> {
             name(dot.model),
             dot.scale
         );
+        if step >= LABEL_STEP && dot.scale != 1.0 {
+            let (x, y) = (x(i), y(dot.layer) - full - 5.0);
+            let _ = write!(
+                svg,
+                "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\" font-size=\"11\">{:.2}</text>",
+                dot.scale
+            );
+        }
     }
     for position in (0..dots.len()).step_by(dots.len().div_ceil(16)) {
         let _ = write!(

@@ -72,7 +72,7 @@ pub fn write_report(
         html.push_str(&picture);
         html.push_str(
             "<p>The path of tokens: each dot is a block that they pass, from left to right; its height is the block's number in its model, \
-             its area the scale of what enters it.</p>",
+             its size and the number above it are the scale of what enters it.</p>",
         );
     }
     let _ = write!(html, "<pre>{}</pre>", escape(best_yaml));

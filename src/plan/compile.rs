@@ -7,7 +7,7 @@ use super::path::{ALIGNMENT, Merge};
 use super::{Home, Plan, PlanError, PlannedTensor, SourceRef, Statistics, bare, schedule, source, types};
 use crate::ggml::CODECS;
 use crate::gguf::{Parent, TensorInfo, block_of};
-use crate::recipe::{BlockSite, Gain, PathBlock, Recipe, Resolved, Site, TensorName};
+use crate::recipe::{BlockSite, PathBlock, Recipe, Resolved, Site, TensorName};
 
 /// Tables that follow from the architecture and are no weights: the same in all siblings, never blended.
 const TABLES: [&str; 4] =
@@ -20,16 +20,14 @@ pub(super) fn compile(recipe: &Recipe, parents: &[Parent], statistics: &Statisti
     let counts: Vec<u32> = parents.iter().map(Parent::block_count).collect();
     let layout = recipe.layout(&counts)?;
     let path = recipe.path_blocks(&counts, layout.len() as u32)?;
-    let first = path.first().and_then(|block| block.model).filter(|_| recipe.slices.is_empty());
+    let end = |block: Option<&PathBlock>| block.and_then(|block| block.model).filter(|_| recipe.slices.is_empty());
     // Not the first slice's base: a search over slerp changes that with every candidate, and the shape would change with it.
-    let template = recipe.base_model.or(first).unwrap_or(0);
-    let last = path.last().and_then(|block| block.model).unwrap_or(template);
+    let template = recipe.base_model.or(end(path.first())).unwrap_or(0);
+    let last = end(path.last()).unwrap_or(template);
     let arch = parents[template].architecture();
     let compiler = Compiler { recipe, parents, statistics, layout: &layout, template, last, arch };
 
     let mut merge = compiler.merge()?;
-    let whole = || (0..layout.len() as u32).map(|layer| PathBlock { model: None, layer, gain: Gain::ONE }).collect();
-    let path: Vec<PathBlock> = if path.is_empty() { whole() } else { path };
     let mut pool_bytes = 0;
     let tensors = if recipe.path.is_empty() && !merge.repeats() {
         merge.in_place()

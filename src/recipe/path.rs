@@ -74,11 +74,15 @@ impl Gain {
 }
 
 impl Recipe {
-    /// The blocks that the path passes, in order, given how many blocks each of the models and the merge has. Empty without a path.
+    /// The blocks that the path passes, in order, given how many blocks each of the models and the merge has. Without a path they are the
+    /// merge's.
     ///
     /// # Errors
     /// Layers that a model does not have, more blocks than [`MAX_BLOCKS`], scales that come to more than [`MAX_GAIN`].
     pub fn path_blocks(&self, block_counts: &[u32], merged: u32) -> Result<Vec<PathBlock>, RecipeError> {
+        if self.path.is_empty() {
+            return Ok((0..merged).map(|layer| PathBlock { model: None, layer, gain: Gain::ONE }).collect());
+        }
         let mut blocks = Vec::new();
         let (mut scales, mut places) = (Vec::new(), Vec::new());
         for hop in &self.path {
@@ -113,7 +117,7 @@ impl Recipe {
             }
             block.gain = Gain { attention: gain[0] as f32, feed_forward: gain[1] as f32 };
         }
-        if blocks.is_empty() && !self.path.is_empty() {
+        if blocks.is_empty() {
             return Err(self.error(Place::default(), RecipeError::Empty("path")));
         }
         Ok(blocks)

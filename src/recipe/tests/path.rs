@@ -25,7 +25,8 @@ fn hops_come_to_blocks_in_the_order_written() {
     let text = "path: [{model: a, layer: 2}, {model: b, layers: [1, 3]}, {model: ./a}, {model: b, layer: 0}]";
     let (a, b) = (Some(0), Some(1));
     assert_eq!(blocks(text, &[3, 4], 0), [(a, 2), (b, 1), (b, 2), (a, 0), (a, 1), (a, 2), (b, 0)]);
-    assert!(parse(MERGE).path_blocks(&[3, 4], 3).unwrap().is_empty(), "no path");
+    let layers: Vec<u32> = parse(MERGE).path_blocks(&[3, 4], 3).unwrap().iter().map(|block| block.layer).collect();
+    assert_eq!(layers, [0, 1, 2], "no path: the merge's blocks in order");
 }
 
 #[test]
