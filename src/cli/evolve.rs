@@ -136,7 +136,7 @@ fn print_table(outcome: &Outcome, weights: &[f64], best_path: &Path) -> anyhow::
     let total = std::time::Duration::from_secs_f64(outcome.seconds);
     let swaps = std::time::Duration::from_secs_f64(outcome.swap_seconds_total);
     print(format_args!(
-        "{} candidates, {} questions answered in {}; {} of that went into merging ({:.1} %); {} written to disk while scoring",
+        "{} candidates, {} questions answered in {}; {} of that went into swapping recipes ({:.1} %); {} written to disk while scoring",
         outcome.evaluations,
         outcome.items_scored,
         duration(total),

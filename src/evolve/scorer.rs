@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::EvolveError;
 use crate::model::{Live, ModelError, Settings, Vocabulary};
-use crate::plan::Siblings;
+use crate::plan::{PlanError, Siblings};
 use crate::recipe::Recipe;
 use crate::score::stats::{Paired, paired};
 use crate::score::{Prepared, Progress, Room, Score, ScoreError, largest_size};
@@ -88,6 +88,11 @@ fn nulls_are_nan_vec<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<f64>, D::Err
 }
 
 impl Trial {
+    /// What a recipe did that could not be run.
+    fn nothing() -> Self {
+        Self { fitness: f64::NAN, tasks: Vec::new(), swap_seconds: 0.0, score_seconds: 0.0 }
+    }
+
     /// Questions answered.
     pub fn items(&self) -> usize {
         self.tasks.iter().map(|t| t.items.len()).sum()
@@ -220,7 +225,13 @@ fn examine(
 
 impl Scorer for LiveScorer<'_> {
     fn recipe(&mut self, recipe: &Recipe, questions: Questions) -> Result<Trial, EvolveError> {
-        let swap_seconds = self.swap(recipe)?;
+        let swap_seconds = match self.swap(recipe) {
+            // A path that the architecture cannot take is one without a score, not the end of the search.
+            Err(EvolveError::Plan(PlanError::Schedule { .. })) if !recipe.path.is_empty() => {
+                return Ok(Trial::nothing());
+            }
+            other => other?,
+        };
         let (window, exams): (_, Vec<(f64, &Prepared)>) = match questions {
             Questions::Search(window) => (window, self.exams.iter().map(|e| (e.weight, &e.search)).collect()),
             Questions::Test => (None, self.exams.iter().map(|e| (e.weight, &e.test)).collect()),

@@ -338,3 +338,44 @@ fn an_interrupted_search_leaves_its_best_so_far_and_can_go_on() {
         small.assert_resumes(&out, &undisturbed);
     }
 }
+
+/// The same models; weights, then paths over the winner and one of them.
+fn hybrid() -> Small {
+    let small = Small::new();
+    let file = small.out("evolve.yaml");
+    let text = fs::read_to_string(&file).unwrap().replace(&format!("budget: {BUDGET}"), "space: hybrid, budget: 4");
+    fs::write(&file, format!("{text}path: {{budget: 8, models: [ja.gguf], repeats: 1, max_hops: 12, flips: 3}}\n"))
+        .unwrap();
+    small
+}
+
+#[test]
+fn a_hybrid_search_has_one_journal_one_recipe_and_one_report_for_weights_and_paths() {
+    let small = hybrid();
+    let json = small.run("out", &[]).json();
+    assert_eq!((&json["evaluations"], &json["disk_write_bytes"]), (&12.into(), &0.into()));
+    assert!(json["best_weights"]["test_score"].is_number(), "{json}");
+    let candidates: Vec<Value> = small.journal("out").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |stage: u64| candidates.iter().filter(move |c| c["kind"] == "candidate" && c["stage"] == stage);
+    assert_eq!((of(0).count(), of(1).count()), (4, 8));
+    // A gene for each model and group of four layers; then a switch and a gain for each block of the merge and of `ja`.
+    let genes = |c: &Value| c["genes"].as_array().unwrap().len();
+    assert!(of(0).all(|c| genes(c) == 4) && of(1).all(|c| genes(c) == 2 * 16), "{:?}", of(1).next());
+    assert!(of(1).any(|c| c["trial"]["fitness"] != 0.0), "no path could answer anything");
+
+    let best = small.out("out").join("best.yaml");
+    let task = small.out("target.yaml");
+    let score =
+        ggraft([OsStr::new("score"), best.as_ref(), "--task".as_ref(), task.as_ref(), "--json".as_ref()]).json();
+    assert_eq!(score["results"][0]["value"], json["best"]["search_score"]);
+    let drawn = fs::read_to_string(small.out("out").join("report.html")).unwrap().contains("The path of tokens");
+    assert_eq!(drawn, small.best("out").contains("path:"));
+}
+
+#[test]
+fn a_hybrid_search_that_was_killed_among_paths_resumes_to_the_undisturbed_result() {
+    let small = hybrid();
+    let undisturbed = small.undisturbed();
+    small.run_until("killed", &[], "paths: candidate 5").kill();
+    small.assert_resumes("killed", &undisturbed);
+}
