@@ -20,12 +20,13 @@ pub fn run(program: &Program, sources: &[Source], ty: GgmlType, range: Range<usi
         return out.copy_from_slice(bytes_of(&sources[*source], range));
     }
     let mut combined = [0f32; TILE];
+    let mut scratch = [0f32; TILE];
     let mut start = range.start;
     let mut rest = out;
     while start < range.end {
         let tile = start..(start + TILE).min(range.end);
         let merged = &mut combined[..tile.len()];
-        combine(program, sources, &tile, codecs, merged);
+        combine(program, sources, &tile, codecs, merged, &mut scratch);
         let (now, later) = rest.split_at_mut(ty.row_size(tile.len()).expect("tiles are whole blocks"));
         codecs.quantize(ty, merged, now);
         rest = later;
@@ -34,12 +35,18 @@ pub fn run(program: &Program, sources: &[Source], ty: GgmlType, range: Range<usi
     assert!(rest.is_empty(), "destination longer than its range");
 }
 
-/// What `program` comes to over one tile.
-fn combine(program: &Program, sources: &[Source], tile: &Range<usize>, codecs: &Codecs, merged: &mut [f32]) {
+/// What `program` comes to over one tile; `scratch` holds one source of it.
+fn combine(
+    program: &Program,
+    sources: &[Source],
+    tile: &Range<usize>,
+    codecs: &Codecs,
+    merged: &mut [f32],
+    scratch: &mut [f32; TILE],
+) {
     match program {
         Program::Copy { source } => decode(&sources[*source], tile, codecs, merged),
         Program::Sum { terms, constant } => {
-            let mut scratch = [0f32; TILE];
             merged.fill(*constant);
             for term in terms {
                 let values = &mut scratch[..tile.len()];
@@ -59,7 +66,7 @@ fn combine(program: &Program, sources: &[Source], tile: &Range<usize>, codecs: &
             }
         }
         Program::Scaled { program, factor } => {
-            combine(program, sources, tile, codecs, merged);
+            combine(program, sources, tile, codecs, merged, scratch);
             merged.iter_mut().for_each(|m| *m *= factor);
         }
     }
