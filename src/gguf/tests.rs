@@ -23,6 +23,18 @@ pub(crate) struct Tiny {
 }
 
 impl Tiny {
+    /// [`Tiny::llama`] under another architecture's name.
+    pub(crate) fn called(arch: &str) -> Self {
+        let mut tiny = Self::llama();
+        let mut metadata = Metadata::default();
+        for (key, value) in tiny.metadata.iter() {
+            metadata.insert(&key.replace("llama.", &format!("{arch}.")), value.clone());
+        }
+        metadata.insert("general.architecture", arch);
+        tiny.metadata = metadata;
+        tiny
+    }
+
     /// A llama of 2 blocks, 32 wide, 4 heads (2 of them for keys and values), 8 tokens, tied output.
     pub(crate) fn llama() -> Self {
         let mut metadata = Metadata::default();

@@ -41,8 +41,10 @@ pub enum PlanError {
         /// The parent's path.
         parent: String,
     },
-    /// A source type that cannot be blended.
-    #[error("tensor `{tensor}` has type {ty}, which cannot be blended; use it from one model only (`passthrough`)")]
+    /// A source type that cannot be decoded.
+    #[error(
+        "tensor `{tensor}` has type {ty}, which cannot be computed with; take it from one model as it is (`passthrough`, without `scale`)"
+    )]
     SourceType {
         /// The output tensor.
         tensor: String,

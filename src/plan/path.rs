@@ -6,6 +6,7 @@ use ggraft_kernels::{GgmlType, Program};
 
 use super::architectures::{GainVia, gain_via};
 use super::{Home, PlanError, PlannedTensor};
+use crate::ggml::CODECS;
 use crate::gguf::TensorInfo;
 use crate::recipe::{Gain, PathBlock};
 
@@ -146,6 +147,10 @@ impl Sublayer {
 /// Multiplies the vector called `name`, if the block has it; it is then the hop's own.
 fn multiply(block: &mut [PlannedTensor], name: &str, gain: f32) -> Result<bool, PlanError> {
     let Some(tensor) = block.iter_mut().find(|tensor| part(tensor) == name) else { return Ok(false) };
+    // What a merge computes can be decoded; what is copied may be of any type.
+    if matches!(tensor.program, Program::Copy { .. }) && !CODECS.decodes(tensor.info.ty) {
+        return Err(PlanError::SourceType { tensor: tensor.info.name.clone(), ty: tensor.info.ty.name() });
+    }
     tensor.info = TensorInfo::new(tensor.info.name.as_str(), tensor.info.shape.clone(), GgmlType::F32)?;
     tensor.program = Program::Scaled { program: Box::new(tensor.program.clone()), factor: gain };
     tensor.home = Home::Own;

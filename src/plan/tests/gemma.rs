@@ -3,20 +3,13 @@
 use ggraft_kernels::GgmlType;
 
 use super::{Family, assert_close, draw, recipe};
-use crate::gguf::Metadata;
 use crate::gguf::tests::Tiny;
 
 const NORM: &str = "blk.0.attn_norm.weight";
 
 /// The tiny llama under another architecture's name, with a bias.
 fn tiny(arch: &str) -> Tiny {
-    let mut tiny = Tiny::llama();
-    let mut metadata = Metadata::default();
-    for (key, value) in tiny.metadata.iter() {
-        metadata.insert(&key.replace("llama.", &format!("{arch}.")), value.clone());
-    }
-    metadata.insert("general.architecture", arch);
-    tiny.metadata = metadata;
+    let mut tiny = Tiny::called(arch);
     tiny.add("blk.0.attn_q.bias", &[32], GgmlType::F32);
     tiny
 }

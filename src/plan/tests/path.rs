@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use ggraft_kernels::{GgmlType, Program};
 
 use super::{Family, assert_close, names, planned, recipe, stack};
+use crate::gguf::Strings;
 use crate::gguf::tests::Tiny;
-use crate::gguf::{Metadata, Strings};
 use crate::plan::{Home, Plan, PlanError, PlannedTensor};
 
 /// Bytes of the tiny llama's parts by the sizes of ggml's blocks: 2 per F16, 4 per F32, 34 per 32 of Q8_0, 18 per 32 of Q4_0.
@@ -33,13 +33,7 @@ fn pure(hops: &[(&str, u32, u32)]) -> String {
 
 /// The tiny llama as another architecture, with more vectors in each block.
 fn of(arch: &str, vectors: &[&str]) -> Tiny {
-    let mut tiny = Tiny::llama();
-    let mut metadata = Metadata::default();
-    for (key, value) in tiny.metadata.iter() {
-        metadata.insert(&key.replace("llama.", &format!("{arch}.")), value.clone());
-    }
-    metadata.insert("general.architecture", arch);
-    tiny.metadata = metadata;
+    let mut tiny = Tiny::called(arch);
     for (block, name) in (0..2).flat_map(|block| vectors.iter().map(move |name| (block, name))) {
         tiny.add(&format!("blk.{block}.{name}"), &[32], GgmlType::F32);
     }
@@ -224,6 +218,20 @@ fn models_without_a_place_for_gains_refuse_them_and_nothing_else() {
         }
         family.plan(&path.replace(", scale: 2", ""));
         family.plan(&path.replace("scale: 2", "scale: 1"));
+    }
+}
+
+#[test]
+fn a_norm_of_a_type_that_cannot_be_decoded_is_refused_a_gain() {
+    let mut tiny = Tiny::called("gemma3");
+    for (block, ty) in [(0, GgmlType::F32), (1, GgmlType::I32)] {
+        tiny.add(&format!("blk.{block}.post_attention_norm.weight"), &[32], ty);
+        tiny.add(&format!("blk.{block}.post_ffw_norm.weight"), &[32], ty);
+    }
+    let path = "path: [{model: a.gguf, layer: 0}, {model: b.gguf, layer: 1, scale: 2}]";
+    match two(&tiny).try_plan(path) {
+        Err(PlanError::SourceType { tensor, ty: "i32" }) => assert_eq!(tensor, "blk.1.post_ffw_norm.weight"),
+        other => panic!("{other:?}"),
     }
 }
 
