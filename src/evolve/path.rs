@@ -56,8 +56,8 @@ pub enum Gains {
 }
 
 impl Gains {
-    /// Every form.
-    pub const ALL: [Self; 4] = [Self::None, Self::Slot, Self::Matrix, Self::Network];
+    /// Every form, the default first.
+    pub const ALL: [Self; 4] = [Self::Slot, Self::Matrix, Self::Network, Self::None];
 
     /// Its name in `gains`.
     pub fn name(self) -> &'static str {

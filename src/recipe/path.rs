@@ -56,7 +56,7 @@ pub struct Gain {
 }
 
 impl PathScale {
-    /// Every form.
+    /// Every form, the default first.
     pub const ALL: [Self; 2] = [Self::MlpOutput, Self::Residual];
 
     /// Its name in `path_scale`.

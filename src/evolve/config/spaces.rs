@@ -144,7 +144,7 @@ impl Check<'_> {
                 None => self.refuse(at, format!("`{key}: {}`{}", at.value, hint(&at.value, names.iter().copied()))),
             },
         };
-        let gains = [Gains::Slot, Gains::Matrix, Gains::Network, Gains::None];
+        let gains = Gains::ALL[choice("gains", &form.gains, &Gains::ALL.map(Gains::name))?];
         let scale = PathScale::ALL[choice("scale", &form.scale, &PathScale::ALL.map(PathScale::name))?];
         let length_penalty = match &form.length_penalty {
             Some(at) if !at.value.is_finite() => {
@@ -158,7 +158,7 @@ impl Check<'_> {
             repeats: self.at_least(1, "repeats", &form.repeats)?.unwrap_or(DEFAULT_REPEATS),
             max_hops: self.at_least(2, "max_hops", &form.max_hops)?.unwrap_or(MAX_BLOCKS).min(MAX_BLOCKS),
             length_penalty,
-            gains: gains[choice("gains", &form.gains, &gains.map(Gains::name))?],
+            gains,
             scale,
             flips: self.above_zero("flips", &form.flips)?.unwrap_or(DEFAULT_FLIPS),
         })
