@@ -23,9 +23,9 @@
 //!
 //! As in [`super::cmaes`] the state holds no random generator: the deviates of generation `g` are stream `g` of ChaCha12.
 
-use rand_chacha::rand_core::RngCore;
-
-use super::cmaes::{CmaError, CmaOptions, MAX_POPULATION, StopReason, default_population, normals, stream};
+use super::cmaes::{
+    CmaError, CmaOptions, MAX_POPULATION, StopReason, default_population, normals, stream, uniform, worst_if_odd,
+};
 use super::linalg::{dot, extremes, norm};
 
 /// Most switches and genes together: memory and time are linear in them.
@@ -150,8 +150,7 @@ impl CatCma {
         let mut rng = stream(self.seed, self.generation);
         (0..self.population())
             .map(|_| {
-                let uniform = || (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-                let drawn = self.probabilities.iter().zip(std::iter::repeat_with(uniform));
+                let drawn = self.probabilities.iter().zip(std::iter::repeat_with(|| uniform(&mut rng)));
                 let mut x: Vec<f64> = drawn.map(|(p, u)| if u < *p { 1.0 } else { 0.0 }).collect();
                 let z = normals(&mut rng, self.mean.len());
                 x.extend(self.mean.iter().zip(&self.deviations).zip(z).map(|((m, d), z)| m + d * z));
@@ -180,9 +179,7 @@ impl CatCma {
         if let Some(index) = told.iter().position(|t| !fits(t)) {
             return Err(CmaError::Candidate { index, switches, genes });
         }
-        // One value for every fitness that says nothing, and one zero, since `total_cmp` tells the two apart.
-        let fitness = |t: &Told| if t.fitness.is_finite() { t.fitness + 0.0 } else { f64::INFINITY };
-        let mut ranked: Vec<Told> = told.iter().map(|t| Told { fitness: fitness(t), ..*t }).collect();
+        let mut ranked: Vec<Told> = told.iter().map(|t| Told { fitness: worst_if_odd(t.fitness), ..*t }).collect();
         ranked.sort_by(|a, b| a.fitness.total_cmp(&b.fitness));
 
         let mut next = self.clone();

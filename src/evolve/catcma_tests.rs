@@ -1,5 +1,7 @@
 //! The optimiser on mixed functions against CMA-ES without switches, and what must hold of every update.
 
+use rand_chacha::rand_core::RngCore;
+
 use super::super::cmaes::CmaEs;
 use super::*;
 

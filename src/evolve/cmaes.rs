@@ -422,13 +422,17 @@ pub(super) fn stream(seed: u64, generation: u64) -> ChaCha12Rng {
     rng
 }
 
+/// A number from 0 up to, not including, 1.
+pub(super) fn uniform(rng: &mut ChaCha12Rng) -> f64 {
+    (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+}
+
 /// `n` standard normal deviates (Box and Muller 1958).
 pub(super) fn normals(rng: &mut ChaCha12Rng, n: usize) -> Vec<f64> {
-    let mut uniform = || (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
     let mut z = Vec::with_capacity(n + 1);
     while z.len() < n {
-        let radius = (-2.0 * (1.0 - uniform()).ln()).sqrt();
-        let angle = TAU * uniform();
+        let radius = (-2.0 * (1.0 - uniform(rng)).ln()).sqrt();
+        let angle = TAU * uniform(rng);
         z.extend([radius * angle.cos(), radius * angle.sin()]);
     }
     z.truncate(n);
@@ -436,7 +440,7 @@ pub(super) fn normals(rng: &mut ChaCha12Rng, n: usize) -> Vec<f64> {
 }
 
 /// One value for every fitness that says nothing; `+ 0.0` makes the two zeros one, since `total_cmp` tells them apart.
-fn worst_if_odd(fitness: f64) -> f64 {
+pub(super) fn worst_if_odd(fitness: f64) -> f64 {
     if fitness.is_finite() { fitness + 0.0 } else { f64::INFINITY }
 }
 

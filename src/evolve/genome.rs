@@ -99,9 +99,7 @@ impl Genome {
             (Start::Mergekit, "density") => 1.0,
             (Start::Mergekit, _) => 1.0 / self.spec.searched as f64,
         };
-        (0..self.shape().iter().product())
-            .map(|gene: usize| value(self.parameters[gene % self.parameters.len()]))
-            .collect()
+        (0..self.genes()).map(|gene| value(self.parameters[gene % self.parameters.len()])).collect()
     }
 
     /// One gene's value in the recipe.

@@ -144,10 +144,14 @@ impl PathGenome {
         }
     }
 
+    /// The slots that `genes` switch on.
+    fn on(&self, genes: &[f64]) -> impl Iterator<Item = usize> {
+        (0..self.slots()).filter(|slot| genes[*slot] > 0.5)
+    }
+
     /// The path that `genes` switch on. What is beyond the longest path is left out.
     fn steps(&self, genes: &[f64]) -> Vec<Step> {
-        let on = (0..self.slots()).filter(|slot| genes[*slot] > 0.5);
-        let between = on.map(|slot| Step { block: slot % self.blocks.len(), slot: Some(slot) });
+        let between = self.on(genes).map(|slot| Step { block: slot % self.blocks.len(), slot: Some(slot) });
         let fixed = |block| std::iter::once(Step { block, slot: None });
         let between = between.take(self.spec.max_hops.saturating_sub(2));
         fixed(0).chain(between).chain(fixed(self.first_model - 1)).collect()
@@ -260,7 +264,7 @@ impl Space for PathGenome {
 
     /// Switches off what is beyond the longest path, so that the optimiser learns from the path that was taken.
     fn repaired(&self, mut genes: Vec<f64>) -> Vec<f64> {
-        let on: Vec<usize> = (0..self.slots()).filter(|slot| genes[*slot] > 0.5).collect();
+        let on: Vec<usize> = self.on(&genes).collect();
         for slot in on.into_iter().skip(self.spec.max_hops.saturating_sub(2)) {
             genes[slot] = 0.0;
         }

@@ -344,7 +344,7 @@ impl Run<'_> {
         }
         let best = self.best.as_ref().map(|best| best.recipe.clone());
         let best = best.expect("every stage that ends has a best recipe");
-        let uniform = uniform(&self.config.models, self.config.searched, &best)?;
+        let uniform = uniform(&self.config.models, self.config.searched(), &best)?;
         match self.test(UNIFORM.to_owned(), |scorer| scorer.recipe(&uniform, Questions::Test)) {
             // Whose blocks can follow one another need not be siblings that blend.
             Err(EvolveError::Plan(_)) if self.config.genome.is_none() => {}

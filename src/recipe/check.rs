@@ -69,11 +69,7 @@ impl Recipe {
                 return Err(self.error(source.place, RecipeError::DuplicateModel(self.model_name(source.model))));
             }
             seen.push(source.model);
-            if let Some((start, end)) = source.layer_range
-                && start >= end
-            {
-                let range = format!("[{start}, {end}]");
-                let problem = RecipeError::bad_value("layer_range", range, "its first layer must come before its end");
+            if let Some(problem) = empty_range("layer_range", source.layer_range) {
                 return Err(self.error(source.place, problem));
             }
         }
@@ -149,4 +145,10 @@ impl Recipe {
             }
         }
     }
+}
+
+/// What is wrong with a range of layers that has none.
+pub(super) fn empty_range(key: &str, range: Option<(u32, u32)>) -> Option<RecipeError> {
+    let (start, end) = range.filter(|(start, end)| start >= end)?;
+    Some(RecipeError::bad_value(key, format!("[{start}, {end}]"), "its first layer must come before its end"))
 }

@@ -4,6 +4,8 @@
 //! released model do in two different ways ([`PathScale`]). Neither needs its own weights: what follows the residual stream normalises
 //! it first, so that a scale is a gain on what the blocks add to it.
 
+use super::check::empty_range;
+use super::resolve::block_count;
 use super::{MAX_BLOCKS, Recipe, RecipeError};
 use crate::yaml::Place;
 
@@ -86,16 +88,11 @@ impl Recipe {
         let mut blocks = Vec::new();
         let (mut scales, mut places) = (Vec::new(), Vec::new());
         for hop in &self.path {
-            let (name, block_count) = match hop.model {
-                None => ("the merge".to_owned(), merged),
-                Some(index) => {
-                    let missing = RecipeError::NoSuch { what: "model", index, count: block_counts.len() };
-                    (self.model_name(index), *block_counts.get(index).ok_or(missing)?)
-                }
-            };
+            let block_count = hop.model.map_or(Ok(merged), |model| block_count(block_counts, model))?;
             let (start, end) = hop.layers.unwrap_or((0, block_count));
             if end > block_count {
-                let problem = RecipeError::RangeOutside { key: "layers", model: name, start, end, block_count };
+                let model = hop.model.map_or_else(|| "the merge".to_owned(), |model| self.model_name(model));
+                let problem = RecipeError::RangeOutside { key: "layers", model, start, end, block_count };
                 return Err(self.error(hop.place, problem));
             }
             let count = blocks.len() + end.saturating_sub(start) as usize;
@@ -139,9 +136,8 @@ impl Recipe {
         if hop.model.is_none() && self.slices.is_empty() {
             return Some(RecipeError::HopWithoutModel);
         }
-        if let Some((start, end)) = hop.layers.filter(|(start, end)| start >= end) {
-            let range = format!("[{start}, {end}]");
-            return Some(RecipeError::bad_value("layers", range, "its first layer must come before its end"));
+        if let Some(problem) = empty_range("layers", hop.layers) {
+            return Some(problem);
         }
         let expected = match hop.scale {
             scale if !scale.is_finite() => "it must be a finite number",

@@ -94,15 +94,12 @@ impl Recipe {
     }
 
     fn range(&self, source: &Source, block_counts: &[u32]) -> Result<(u32, u32), RecipeError> {
-        let (index, count) = (source.model, block_counts.len());
-        let block_count = *block_counts.get(index).ok_or(RecipeError::NoSuch { what: "model", index, count })?;
+        let block_count = block_count(block_counts, source.model)?;
         let (start, end) = source.layer_range.unwrap_or((0, block_count));
         if end > block_count {
-            let model = self.model_name(index);
-            return Err(self.error(
-                source.place,
-                RecipeError::RangeOutside { key: "layer_range", model, start, end, block_count },
-            ));
+            let model = self.model_name(source.model);
+            let problem = RecipeError::RangeOutside { key: "layer_range", model, start, end, block_count };
+            return Err(self.error(source.place, problem));
         }
         if start >= end {
             return Err(self.error(source.place, RecipeError::Empty("layer_range")));
@@ -194,6 +191,12 @@ impl Recipe {
         }
         Ok(spec.default)
     }
+}
+
+/// How many blocks the model of this index has.
+pub(super) fn block_count(block_counts: &[u32], index: usize) -> Result<u32, RecipeError> {
+    let missing = RecipeError::NoSuch { what: "model", index, count: block_counts.len() };
+    block_counts.get(index).copied().ok_or(missing)
 }
 
 fn missing(spec: &ParameterSpec, target: String, tensor: &str) -> RecipeError {

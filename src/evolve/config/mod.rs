@@ -37,8 +37,6 @@ pub struct Config {
     pub text: String,
     /// The models of all recipes.
     pub models: Vec<ModelRef>,
-    /// How many of them, from the first on, are merged or walked through; a base may follow.
-    pub searched: usize,
     /// The space of merges, unless only paths are searched.
     pub genome: Option<GenomeSpec>,
     /// The space of paths, unless only merges are searched.
@@ -112,6 +110,11 @@ impl Config {
         weights.saturating_add(self.path_search.map_or(0, |search| search.budget))
     }
 
+    /// How many of the models, from the first on, are merged or walked through; a base may follow.
+    pub fn searched(&self) -> usize {
+        self.genome.as_ref().map_or(self.models.len(), |genome| genome.searched)
+    }
+
     /// Index of the model whose vocabulary recipes take.
     pub fn vocabulary(&self) -> usize {
         self.genome.as_ref().and_then(|genome| genome.tokenizer_source.or(genome.base)).unwrap_or(0)
@@ -149,7 +152,6 @@ impl Config {
                 (Some(spec), models)
             }
         };
-        let searched = genome.as_ref().map_or(models.len(), |spec: &GenomeSpec| spec.searched);
         let (mut path, mut path_search) = (None, None);
         match (space, form.path) {
             (Space::Parameter, None) => {}
@@ -173,7 +175,7 @@ impl Config {
             return check.refuse(&form.tasks, "`tasks` is empty: name at least one task file");
         }
         let tasks = form.tasks.value.into_iter().map(|t| check.goal(t)).collect::<Result<_, _>>()?;
-        Ok(Self { file: file.to_owned(), text, models, searched, genome, path, tasks, search, path_search })
+        Ok(Self { file: file.to_owned(), text, models, genome, path, tasks, search, path_search })
     }
 }
 

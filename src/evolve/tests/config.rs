@@ -155,7 +155,7 @@ fn defaults_of_paths_are_the_papers() {
         assert_eq!((&path.pool[..], path.repeats, path.max_hops), (&pool[..], 3, MAX_BLOCKS));
         assert_eq!((path.gains, path.scale), (Gains::Slot, PathScale::MlpOutput));
         assert_eq!((path.length_penalty, path.flips), (0.0, 2.0));
-        assert_eq!((&path.models, config.models.len(), config.searched), (&config.models, 2, 2));
+        assert_eq!((&path.models, config.models.len(), config.searched()), (&config.models, 2, 2));
         let search = config.path_search.unwrap();
         assert_eq!((search.budget, search.population, search.sigma), (1000, None, 1.0 / 6.0));
         assert_eq!((search.algorithm, search.finalists, search.minibatch), (None, 5, None));
@@ -179,7 +179,7 @@ path: {models: [b.gguf, d.gguf, ./c.gguf], repeats: 1, max_hops: 40, length_pena
 ";
     let config = parse(text).unwrap();
     let written: Vec<&str> = config.models.iter().map(|model| model.written.as_str()).collect();
-    assert_eq!((written, config.searched), (vec!["a.gguf", "b.gguf", "c.gguf", "d.gguf"], 2));
+    assert_eq!((written, config.searched()), (vec!["a.gguf", "b.gguf", "c.gguf", "d.gguf"], 2));
     let (genome, path) = (config.genome.as_ref().unwrap(), config.path.as_ref().unwrap());
     assert_eq!(
         (&genome.models, genome.searched, genome.base),

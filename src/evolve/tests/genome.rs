@@ -137,7 +137,7 @@ fn uniform_merge_weighs_the_searched_models_alike_and_leaves_the_base_out() {
         serde_json::from_str(r#"{"models": ["a", "b"], "base_model": "c", "merge_method": "ties"}"#).unwrap();
     let config = Config::parse(format!("genome: {ties}\n{TASKS}\n"), Path::new("dir/e.yaml")).unwrap();
     let like = genome(&ties, 4).decode(&[0.5; 4]).unwrap();
-    let uniform = uniform(&config.models, config.searched, &like).unwrap();
+    let uniform = uniform(&config.models, config.searched(), &like).unwrap();
     assert_eq!(uniform.method.name, "linear");
     assert_eq!(weights(&uniform), [1.0, 1.0]);
     let models: Vec<&str> =
