@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use rayon::prelude::*;
 
 use crate::disk;
+use crate::generate::Request;
 use crate::image::Fill;
 use crate::model::{ContextSize, LlamaBatch, LlamaToken, Settings};
 use crate::open::{Kind, Model};
-use crate::score::{Progress, Request, ScoreError, generate};
+use crate::score::{Progress, ScoreError, generate};
 
 /// Tokens of the long prompt and of the continuation behind the two speeds.
 const PROMPT_TOKENS: usize = 512;
@@ -105,13 +106,11 @@ pub fn measure(model: &Model, settings: Settings, repeat: usize) -> Result<Figur
     let generate_speed = GENERATED_TOKENS as f64 / start.elapsed().as_secs_f64();
 
     live.resize(ContextSize { sequences: QUESTIONS, tokens: 2 * SHORT_TOKENS as u32 })?;
-    let request = |q: usize| Request {
-        tokens: (q * SHORT_TOKENS..(q + 1) * SHORT_TOKENS).map(token).collect(),
-        max_tokens: SHORT_TOKENS,
-    };
+    let request =
+        |q: usize| Request::greedy((q * SHORT_TOKENS..(q + 1) * SHORT_TOKENS).map(token).collect(), SHORT_TOKENS);
     let requests: Vec<Request> = (0..QUESTIONS as usize).map(request).collect();
     let start = Instant::now();
-    generate(&mut live, &requests, &|_| None, &mut Progress::new(&mut |_, _| true))?;
+    generate(&mut live, &requests, &mut Progress::new(&mut |_, _| true))?;
     let questions = start.elapsed();
     let disk_write_bytes = disk_before.and_then(|before| Some(disk::written_bytes()?.saturating_sub(before)));
     Ok(Figures { swaps, fill: swap.fill, copies, load, prompt_speed, generate_speed, questions, disk_write_bytes })

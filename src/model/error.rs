@@ -72,6 +72,15 @@ pub enum ModelError {
         /// Why.
         reason: String,
     },
+    /// A grammar or JSON schema that cannot steer an answer.
+    #[error("the answer cannot follow this grammar: {reason}")]
+    Grammar {
+        /// Why.
+        reason: String,
+    },
+    /// Weights from which no number comes.
+    #[error("the model computes NaN or infinity; its recipe takes weights too far, choose smaller ones")]
+    NotANumber,
     /// The memory behind a virtual model.
     #[error(transparent)]
     Image(#[from] ImageError),

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+use llama_cpp_2::GrammarError;
 use llama_cpp_2::model::{LlamaChatMessage, LlamaChatTemplate, LlamaModel};
+use llama_cpp_2::sampling::LlamaSampler;
 use llama_cpp_2::token::LlamaToken;
 
 use super::ModelError;
@@ -37,6 +39,11 @@ impl Vocabulary {
     /// Whether `token` ends a generation.
     pub fn is_end(&self, token: LlamaToken) -> bool {
         self.model.vocab().is_eog(token)
+    }
+
+    /// A sampler that lets only tokens through which follow the GBNF grammar `text` from its rule `root` on.
+    pub(super) fn grammar(&self, text: &str) -> Result<LlamaSampler, GrammarError> {
+        LlamaSampler::grammar(&self.model, text, "root")
     }
 
     /// Number of tokens.
