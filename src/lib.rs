@@ -18,5 +18,6 @@ pub mod open;
 pub mod plan;
 pub mod recipe;
 pub mod score;
+pub mod serve;
 pub mod tasks;
 pub mod yaml;

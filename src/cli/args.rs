@@ -67,6 +67,8 @@ pub(super) enum Command {
     Bench(BenchArgs),
     /// Write the merged model as a GGUF file for other programs.
     Export(ExportArgs),
+    /// Serve models to any OpenAI client, and a page to play with their recipes.
+    Serve(ServeArgs),
 }
 
 /// `ggraft inspect`.
@@ -163,6 +165,45 @@ pub(super) struct ExportArgs {
     pub out_type: Option<OutTypeArg>,
 }
 
+/// `ggraft serve`.
+///
+/// Recipes stay changeable while they are served: over HTTP (`PUT /v1/recipes/ID`) and on the page at `/`.
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// Recipe `.yaml`s and `.gguf` files; each is a model named like its file. Recipes over HTTP can name the `.gguf` files of all of them.
+    #[arg(required = true)]
+    pub models: Vec<PathBuf>,
+    /// Address to listen on; other machines reach 0.0.0.0, which you should not open without `--api-key`.
+    #[arg(long, value_name = "HOST", env = "GGRAFT_HOST", default_value = "127.0.0.1")]
+    pub host: String,
+    /// Port to listen on; 0 takes a free one.
+    #[arg(long, value_name = "PORT", env = "GGRAFT_PORT", default_value_t = 8080)]
+    pub port: u16,
+    /// Key that clients have to send as `Authorization: Bearer KEY`.
+    #[arg(long, value_name = "KEY", env = "GGRAFT_API_KEY", hide_env_values = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub api_key: Option<String>,
+    /// Origin of a web page that may use the server from a browser, such as `https://example.org`; none may unless named.
+    #[arg(long = "cors-origin", value_name = "ORIGIN", env = "GGRAFT_CORS_ORIGIN", value_delimiter = ',')]
+    pub cors_origins: Vec<String>,
+    /// Folder that `ggraft evolve` wrote: its candidates and report are shown on the page.
+    #[arg(long, value_name = "DIR", env = "GGRAFT_STUDY")]
+    pub study: Option<PathBuf>,
+    /// Models whose weights are in memory at once; by default as many as fit in half of the free memory. Others take turns, a merge each.
+    #[arg(long, value_name = "N", env = "GGRAFT_MAX_LIVE", value_parser = positive)]
+    pub max_live: Option<usize>,
+    /// Sequences that may wait for a slot; beyond that, requests are answered with 429.
+    #[arg(long, value_name = "N", env = "GGRAFT_MAX_WAITING", default_value_t = 1024, value_parser = positive)]
+    pub max_waiting: usize,
+    /// Longest request body in bytes.
+    #[arg(long, value_name = "BYTES", env = "GGRAFT_MAX_BODY", default_value_t = 16 << 20, value_parser = positive)]
+    pub max_body: usize,
+    /// Seconds that a request may take, waiting included.
+    #[arg(long, value_name = "SECONDS", env = "GGRAFT_TIMEOUT", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub timeout: u32,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+}
+
 /// Type of blended matrices.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 #[value(rename_all = "snake_case")]
@@ -193,9 +234,9 @@ pub(super) struct ComputeArgs {
     /// (-ngl) Layers to compute on a GPU, where ggraft was built for one.
     #[arg(long, value_name = "N", env = "GGRAFT_GPU_LAYERS", default_value_t = 0)]
     pub gpu_layers: i32,
-    /// (-np) Sequences decoded side by side.
-    #[arg(long, value_name = "N", env = "GGRAFT_PARALLEL", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=256))]
-    pub parallel: u32,
+    /// (-np) Sequences decoded side by side; by default 32, and 8 for each model that is served.
+    #[arg(long, value_name = "N", env = "GGRAFT_PARALLEL", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub parallel: Option<u32>,
     /// Most tokens handed to llama.cpp at once.
     #[arg(short, long, value_name = "N", env = "GGRAFT_BATCH_SIZE", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..=1 << 16))]
     pub batch_size: u32,
@@ -216,7 +257,7 @@ fn positive(text: &str) -> Result<usize, String> {
 impl ComputeArgs {
     /// What a context may be.
     pub fn room(&self) -> Room {
-        Room { parallel: self.parallel, tokens: self.ctx_size }
+        Room { parallel: self.parallel.unwrap_or(32), tokens: self.ctx_size }
     }
 
     /// As the model stage wants it.

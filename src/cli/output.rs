@@ -16,6 +16,7 @@ use crate::open::{Kind, Model, OpenError};
 use crate::plan::PlanError;
 use crate::recipe::{Recipe, RecipeError};
 use crate::score::PERPLEXITY;
+use crate::serve::ServeError;
 use crate::tasks::TaskError;
 
 /// Writes the one JSON object of a command to stdout.
@@ -117,6 +118,7 @@ pub(super) fn is_bad_input(error: &anyhow::Error) -> bool {
             || cause.is::<OpenError>()
             || cause.is::<TaskError>()
             || cause.downcast_ref::<EvolveError>().is_some_and(EvolveError::is_bad_input)
+            || cause.downcast_ref::<ServeError>().is_some_and(ServeError::is_bad_input)
             || matches!(cause.downcast_ref(), Some(ModelError::TooLong { .. } | ModelError::EmptyPrompt))
             || cause.is::<BadInput>()
     })

@@ -12,6 +12,8 @@ pub struct Generator<T> {
     batch: LlamaBatch<'static>,
     steps: u64,
     rows: Vec<Row>,
+    /// Whether a model has computed something that is no number: it must not stay, not even behind a mask.
+    poisoned: bool,
 }
 
 /// A position of the batch whose logits were asked for.
@@ -30,7 +32,7 @@ impl<T> Generator<T> {
     /// A generator for `live`, which nobody else may give tokens to while it runs requests.
     pub fn new(live: &Live) -> Self {
         let slots = (0..live.size().sequences).map(|_| Slot::new()).collect();
-        Self { slots, batch: LlamaBatch::new(live.batch_size(), 1), steps: 0, rows: Vec::new() }
+        Self { slots, batch: LlamaBatch::new(live.batch_size(), 1), steps: 0, rows: Vec::new(), poisoned: false }
     }
 
     /// Slots that run no request.
@@ -95,13 +97,15 @@ impl<T> Generator<T> {
         }
     }
 
-    /// Forgets what slots have computed: their model's weights are about to change.
+    /// Forgets what slots have computed: their model is about to change, which forgets it too.
     ///
     /// # Panics
     /// If a request runs.
     pub fn forget(&mut self, live: &mut Live) {
         assert_eq!(self.running(), 0, "requests run on the weights they started on");
-        live.forget_all();
+        if std::mem::take(&mut self.poisoned) {
+            live.forget_all();
+        }
         self.slots.iter_mut().for_each(|slot| slot.computed.clear());
     }
 
@@ -220,6 +224,7 @@ impl<T> Generator<T> {
 
     fn end(&mut self, index: usize, reason: Reason, on: &mut dyn FnMut(&mut T, Output) -> bool) {
         if let Some(mut job) = self.slots[index].job.take() {
+            self.poisoned |= matches!(reason, Reason::Failed(ModelError::NotANumber));
             let end = job.end(reason);
             on(&mut job.tag, Output::End(end));
         }

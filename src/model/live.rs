@@ -104,7 +104,10 @@ impl Live {
         let (fill, reloaded) = match &mut self.image {
             Some(image) if same_shape && movable => {
                 let fill = image.fill(plan, parents, &mut self.pool)?;
-                self.context.clear_kv_cache();
+                // What tokens came to is as large as a model; it is left to be overwritten.
+                if !matches!(self.context.clear_kv_cache_seq(None, None, None), Ok(true)) {
+                    self.context.clear_kv_cache();
+                }
                 (fill, false)
             }
             _ => {

@@ -2,6 +2,7 @@
 //!
 //! All `unsafe` towards llama.cpp is here and in [`crate::ggml`].
 
+mod chat;
 mod error;
 mod live;
 mod load;
@@ -10,6 +11,7 @@ mod sampler;
 mod vocabulary;
 mod weights;
 
+pub use chat::Message;
 pub use error::ModelError;
 pub use live::{Live, Swap};
 pub use llama_cpp_2::llama_batch::LlamaBatch;

@@ -75,6 +75,18 @@ impl Recipe {
     /// # Errors
     /// None that a recipe can cause: the serializer writes to memory and its types are those of this file.
     pub fn to_yaml(&self, path_of: impl Fn(&Path) -> String) -> Result<String, RecipeError> {
+        serde_saphyr::to_string(&self.written(path_of)).map_err(|error| RecipeError::Yaml(error.to_string()))
+    }
+
+    /// The same as JSON, which loads to the same merge too: JSON is YAML.
+    ///
+    /// # Errors
+    /// None that a recipe can cause, as for [`Recipe::to_yaml`].
+    pub fn to_json(&self, path_of: impl Fn(&Path) -> String) -> Result<serde_json::Value, RecipeError> {
+        serde_json::to_value(self.written(path_of)).map_err(|error| RecipeError::Yaml(error.to_string()))
+    }
+
+    fn written(&self, path_of: impl Fn(&Path) -> String) -> FileOut<'_> {
         let path = |model: usize| self.models.get(model).map_or_else(String::new, |model| path_of(&model.path));
         let (models, slices) = match self.slices.as_slice() {
             [all] if self.is_models_form(all) => (Some(sources(all, path)), None),
@@ -88,7 +100,7 @@ impl Recipe {
                 (None, Some(slices.iter().map(slice).collect()))
             }
         };
-        let file = FileOut {
+        FileOut {
             merge_method: (!self.slices.is_empty()).then_some(self.method.name),
             base_model: self.base_model.map(path),
             models,
@@ -99,8 +111,7 @@ impl Recipe {
             out_type: self.out_type.name(),
             tokenizer_source: self.tokenizer_source.map(path),
             chat_template: self.chat_template.as_deref(),
-        };
-        serde_saphyr::to_string(&file).map_err(|error| RecipeError::Yaml(error.to_string()))
+        }
     }
 
     /// Whether `models:` says the same as this only slice; loading it appends a base that is not among the sources.
