@@ -2,16 +2,20 @@
 
 use std::io::{self, Write};
 
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::args::RunArgs;
 use super::output::{duration, open, print, print_json};
-use crate::model::{Completion, ContextSize, Sampling, complete};
+use crate::model::{Completion, ContextSize, Message, Sampling, complete};
 
 pub(super) fn run(args: &RunArgs, as_json: bool) -> anyhow::Result<()> {
     let model = open(&args.model)?;
     let vocabulary = model.vocabulary()?;
-    let prompt = if args.chat { vocabulary.render_chat(&args.prompt)? } else { args.prompt.clone() };
+    let prompt = if args.chat {
+        vocabulary.render_chat(&[Message::new("user", &args.prompt)], &Map::new())?
+    } else {
+        args.prompt.clone()
+    };
     let tokens = vocabulary.tokenize(&prompt);
     let needed = u32::try_from(tokens.len() + args.n_predict).unwrap_or(u32::MAX);
     let size = ContextSize { sequences: 1, tokens: args.compute.ctx_size.unwrap_or(needed) };

@@ -66,8 +66,8 @@ pub enum ModelError {
         /// Tokens of one sequence.
         limit: u32,
     },
-    /// The model has no chat template that llama.cpp knows.
-    #[error("no usable chat template: {reason}; leave out `--chat`, or set `chat_template` in the recipe")]
+    /// The model has no chat template, or it does not render.
+    #[error("chat template: {reason}")]
     ChatTemplate {
         /// Why.
         reason: String,

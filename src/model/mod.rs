@@ -2,6 +2,7 @@
 //!
 //! All `unsafe` towards llama.cpp is here and in [`crate::ggml`].
 
+mod chat;
 mod complete;
 mod error;
 mod live;
@@ -10,6 +11,7 @@ mod log;
 mod vocabulary;
 mod weights;
 
+pub use chat::Message;
 pub use complete::{Completion, Sampling, complete};
 pub use error::ModelError;
 pub use live::{Live, Swap};

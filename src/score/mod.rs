@@ -14,8 +14,9 @@ pub use error::ScoreError;
 pub use generate::{Answer, Request, generate};
 pub use perplexity::negative_log_likelihoods;
 
-use crate::model::{ContextSize, Live, LlamaToken, Vocabulary};
+use crate::model::{ContextSize, Live, LlamaToken, Message, Vocabulary};
 use crate::tasks::{Kind, Task, cut_at_stop};
+use serde_json::Map;
 use stats::Estimate;
 
 /// llama.cpp rounds contexts up to this many tokens.
@@ -85,7 +86,8 @@ impl Prepared {
     /// [`ScoreError::EmptyPrompt`] for a prompt without tokens, or a chat template that is missing.
     pub fn new(task: Arc<Task>, vocabulary: &Vocabulary) -> Result<Self, ScoreError> {
         let tokenize = |question: &crate::tasks::Question| {
-            let rendered = if task.chat { &vocabulary.render_chat(&question.prompt)? } else { &question.prompt };
+            let as_chat = || vocabulary.render_chat(&[Message::new("user", &question.prompt)], &Map::new());
+            let rendered = if task.chat { &as_chat()? } else { &question.prompt };
             let tokens = vocabulary.tokenize(rendered);
             let least = if task.kind == Kind::Perplexity { 2 } else { 1 };
             if tokens.len() < least {
