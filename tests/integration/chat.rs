@@ -3,18 +3,32 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ggraft::model::{Message, ModelError, Vocabulary, log_to_stderr};
+use ggraft::gguf::Strings;
+use ggraft::model::{LlamaToken, Message, ModelError, Vocabulary, log_to_stderr};
 use serde_json::{Map, json};
 
-use crate::support::{Folder, Output, Tiny, ggraft, lines, quickstart};
+use crate::support::{Folder, Output, Tiny, ggraft, quickstart};
 
 const TEMPLATE: &str = "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content|trim }}{{ eos_token }}\n{% endfor %}\
                         {% if add_generation_prompt %}assistant:{% endif %}";
 
-/// A model with this template of its own.
+/// llama.cpp's type of tokens like `<s>`.
+const CONTROL: i32 = 3;
+
+/// A model with this template of its own, whose last token begins every sequence.
 fn model(folder: &Folder, template: &str) -> PathBuf {
     let mut tiny = Tiny::llama(32, 1);
     tiny.metadata.insert("tokenizer.chat_template", template);
+    let mut tokens: Vec<&[u8]> = tiny.metadata.strings("tokenizer.ggml.tokens").unwrap().iter().collect();
+    let bos = tokens.len() - 1;
+    tokens[bos] = b"<s>";
+    let tokens: Strings = tokens.into_iter().collect();
+    let mut kinds = vec![1; bos + 1];
+    (kinds[0], kinds[bos]) = (CONTROL, CONTROL);
+    tiny.metadata.insert("tokenizer.ggml.tokens", tokens);
+    tiny.metadata.insert("tokenizer.ggml.token_type", kinds);
+    tiny.metadata.insert("tokenizer.ggml.bos_token_id", bos as u32);
+    tiny.metadata.insert("tokenizer.ggml.add_bos_token", true);
     let path = folder.path("model.gguf");
     tiny.write(&path);
     path
@@ -25,7 +39,7 @@ fn vocabulary(template: &str) -> Vocabulary {
     Vocabulary::load(&model(&Folder::new(), template), None).unwrap()
 }
 
-fn special(vocabulary: &Vocabulary, token: Option<ggraft::model::LlamaToken>) -> String {
+fn special(vocabulary: &Vocabulary, token: Option<LlamaToken>) -> String {
     String::from_utf8(vocabulary.piece(token.unwrap(), true)).unwrap()
 }
 
@@ -73,7 +87,7 @@ fn a_vocabulary_knows_its_tokens() {
     assert_eq!(String::from_utf8(joined(false)).unwrap().trim(), "a 日本");
     assert!(joined(true).starts_with(text.as_bytes()));
     for number in [-1, i32::MAX, vocabulary.len() as i32] {
-        assert_eq!(vocabulary.piece(ggraft::model::LlamaToken(number), true), b"");
+        assert_eq!(vocabulary.piece(LlamaToken(number), true), b"");
     }
 }
 
@@ -110,20 +124,20 @@ fn templates_that_do_not_render_are_refused_in_their_own_words() {
 #[test]
 fn tasks_ask_in_chats() {
     let folder = Folder::new();
-    let path = model(&folder, TEMPLATE);
-    folder.write("data.jsonl", lines("target_test.jsonl", 2));
-    let task = |chat: bool| {
-        let text = format!("data: data.jsonl\nkind: perplexity\nprompt: \"{{{{ prompt }}}}\"\nchat: {chat}\n");
-        let task = folder.write("task.yaml", text);
-        let scored = ggraft([Path::new("score"), &path, Path::new("--task"), &task, Path::new("--json")]).json();
-        scored["results"][0]["value"].as_f64().unwrap()
+    let path = model(&folder, "{% for m in messages %}{{ raise_exception('asked: ' ~ m.content) }}{% endfor %}");
+    folder.write("data.jsonl", "{\"q\": \"1+1\", \"a\": \"2\"}\n");
+    let task =
+        "data: data.jsonl\nkind: generate\nprompt: \"{{ q }}=\"\nanswer: \"{{ a }}\"\nmax_tokens: 2\nmetric: exact\n";
+    let score = |chat: bool| {
+        let task = folder.write("task.yaml", format!("{task}chat: {chat}\n"));
+        ggraft([Path::new("score"), &path, Path::new("--task"), &task, Path::new("--json")])
     };
-    let (plain, chat) = (task(false), task(true));
-    assert!(plain.is_finite() && chat.is_finite() && plain != chat, "{plain} {chat}");
+    assert_eq!(score(false).json()["results"][0]["n"], 1);
+    assert_eq!(score(true).error(1), "error: chat template: it refuses these messages: asked: 1+1=\n");
 }
 
 #[test]
-fn an_unknown_template_is_an_error_of_its_kind() {
+fn a_missing_template_is_an_error_of_its_kind() {
     let none = Vocabulary::load(&quickstart("base-Q8_0.gguf"), None).unwrap();
     assert!(!none.has_chat_template() && none.chat_template().is_none());
     let error = none.render_chat(&[], &Map::new()).unwrap_err();
