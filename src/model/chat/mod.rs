@@ -140,13 +140,13 @@ fn render(environment: &Environment, messages: &[Message], variables: Variables)
 
 /// Why a rendering ended: the template's own words where it has some.
 fn reason(error: Error) -> String {
-    if error.kind() == ErrorKind::OutOfFuel {
-        return format!("it takes more than `{MAX_FUEL}` instructions, which is the limit");
-    }
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(cause) = source {
         if let Some(Raised(message)) = cause.downcast_ref() {
             return format!("it refuses these messages: {message}");
+        }
+        if cause.downcast_ref::<Error>().is_some_and(|error| error.kind() == ErrorKind::OutOfFuel) {
+            return format!("it takes more than `{MAX_FUEL}` instructions, which is the limit");
         }
         source = cause.source();
     }

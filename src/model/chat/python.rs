@@ -1,4 +1,7 @@
 //! What Python gives Jinja templates and minijinja does not: its methods, its JSON, its way to print values.
+//!
+//! Still different, and in no template that we know: tuples are written as lists, lists joined to text by `~` are quoted otherwise, and
+//! `%` does not format text.
 
 use std::fmt::{self, Write};
 use std::sync::Arc;

@@ -85,6 +85,10 @@ fn raised_messages_come_through_macros_too() {
 fn endless_templates_end() {
     let text = reason_of("{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}");
     assert_eq!(text, "it takes more than `1000000` instructions, which is the limit");
+    let inside =
+        "{% macro m() %}{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}{% endmacro %}";
+    let text = reason_of(&format!("{inside}{{{{ m()|upper }}}}{{% call m() %}}{{% endcall %}}"));
+    assert_eq!(text, "it takes more than `1000000` instructions, which is the limit");
     let text = reason_of("{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}");
     assert!(text.contains("recursion limit"), "{text}");
     assert_eq!(rendered("{{ 'aa'.count('') }}", &[]).unwrap(), "3");
