@@ -17,8 +17,6 @@ pub struct Study {
     pub outcome: Outcome,
     stages: Stages,
     journal: Journal,
-    /// The best recipe of a first stage, which the paths of a second go through.
-    weights: Option<Recipe>,
 }
 
 /// Whoever asks for a score ends the search: only what the journal knows counts.
@@ -50,16 +48,11 @@ impl Study {
         };
         let config = Config::parse(identity.evolve.clone(), Path::new("evolve.yaml"))?;
         let stages = Stages::new(&config, &layers(&identity)?)?;
-        let mut replay = |stages: &Stages, budget| {
-            evolve(&config, stages, budget, identity.seed, &mut Nobody, &mut journal, &mut |_| {})
-        };
-        let mut weights = None;
-        if let (Some(genome), Some(_)) = (&stages.genome, &stages.path) {
-            let first = Stages { genome: Some(genome.clone()), path: None };
-            weights = replay(&first, config.search.budget)?.best.map(|best| best.recipe);
-        }
-        let outcome = replay(&stages, config.budget())?;
-        Ok(Self { config, identity, outcome, stages, journal, weights })
+        // One that came to its end had this budget, whatever the file says.
+        let ended = journal.entries().iter().any(|entry| matches!(entry, Entry::Test { .. }));
+        let budget = if ended { journal.candidates().count() } else { config.budget() };
+        let outcome = evolve(&config, &stages, budget, identity.seed, &mut Nobody, &mut journal, &mut |_| {})?;
+        Ok(Self { config, identity, outcome, stages, journal })
     }
 
     /// The candidates in the order scored.
@@ -77,7 +70,7 @@ impl Study {
         let recipe = match (stage, &self.stages.genome, &self.stages.path) {
             (0, Some(genome), _) => self.decode(genome, &candidate)?,
             (0, None, Some(path)) => self.decode(path, &candidate)?,
-            (1, Some(_), Some(path)) => match &self.weights {
+            (1, Some(_), Some(path)) => match &self.outcome.weights {
                 Some(merge) => self.decode(&path.clone().over(merge.clone()), &candidate)?,
                 None => return Ok(None),
             },

@@ -28,10 +28,14 @@ pub struct Catalog {
     models: RwLock<Vec<Entry>>,
     numbers: AtomicU64,
     context: Option<u32>,
+    /// Chat templates that recipes over HTTP may have: those of the recipes that were there at the start.
+    templates: Vec<String>,
 }
 
 struct Entry {
     current: Arc<Revision>,
+    /// What it was at first.
+    initial: Arc<Revision>,
     made_here: bool,
 }
 
@@ -64,6 +68,11 @@ pub enum CatalogError {
         /// The id.
         id: String,
     },
+    /// A chat template from outside.
+    #[error(
+        "`chat_template` is a program that would run here; over HTTP only those of the server's own recipes are taken, so leave it out"
+    )]
+    Template,
     /// No room.
     #[error("there are {MAX_MODELS} models already; delete one first")]
     TooMany,
@@ -106,13 +115,16 @@ impl Catalog {
             recipes.push(recipe);
         }
         let parents = Parents::open(files).map_err(OpenError::from)?;
-        let catalog = Self { parents, models: RwLock::default(), numbers: AtomicU64::new(0), context };
+        let (models, numbers, templates) = (RwLock::default(), AtomicU64::new(0), Vec::new());
+        let mut catalog = Self { parents, models, numbers, context, templates };
         for ((path, id), recipe) in paths.iter().zip(ids(paths)).zip(recipes) {
             let revision = match recipe {
                 Some(recipe) => catalog.recipe(id, recipe)?,
                 None => catalog.file(id, &real(path))?,
             };
-            let entry = Entry { current: Arc::new(revision), made_here: false };
+            catalog.templates.extend(revision.own_template().map(str::to_owned));
+            let current = Arc::new(revision);
+            let entry = Entry { initial: Arc::clone(&current), current, made_here: false };
             catalog.models.write().unwrap_or_else(PoisonError::into_inner).push(entry);
         }
         Ok(catalog)
@@ -143,6 +155,11 @@ impl Catalog {
         self.read(|models| models.iter().any(|e| e.current.number == revision.number))
     }
 
+    /// What `id` stood for when it was first served.
+    pub fn initial(&self, id: &str) -> Option<Arc<Revision>> {
+        self.read(|models| models.iter().find(|e| e.current.id == id).map(|e| Arc::clone(&e.initial)))
+    }
+
     /// Whether the model called `id` came over HTTP.
     pub fn is_made_here(&self, id: &str) -> bool {
         self.read(|models| models.iter().any(|e| e.made_here && e.current.id == id))
@@ -166,7 +183,11 @@ impl Catalog {
             _ => {}
         }
         let recipe = Recipe::parse(text, Path::new(&format!("{id}.yaml")))?;
-        self.recipe(id.to_owned(), self.parents.find(recipe)?)
+        let revision = self.recipe(id.to_owned(), self.parents.find(recipe)?)?;
+        match revision.own_template() {
+            Some(template) if !self.templates.iter().any(|known| known == template) => Err(CatalogError::Template),
+            _ => Ok(revision),
+        }
     }
 
     /// Makes `revision` what its id stands for.
@@ -174,7 +195,7 @@ impl Catalog {
         let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
         match models.iter_mut().find(|e| e.current.id == revision.id) {
             Some(entry) => entry.current = revision,
-            None => models.push(Entry { current: revision, made_here: true }),
+            None => models.push(Entry { initial: Arc::clone(&revision), current: revision, made_here: true }),
         }
     }
 

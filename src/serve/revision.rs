@@ -53,6 +53,14 @@ impl Revision {
         }
     }
 
+    /// The chat template that the recipe brings, if it does.
+    pub fn own_template(&self) -> Option<&str> {
+        match &self.source {
+            Source::File(_) => None,
+            Source::Recipe { plan, .. } => plan.chat_template.as_deref(),
+        }
+    }
+
     /// Number of blocks.
     pub fn block_count(&self) -> usize {
         match &self.source {

@@ -8,5 +8,6 @@ mod mistakes;
 mod path;
 mod reference;
 mod search;
+mod serve;
 mod support;
 mod swaps;

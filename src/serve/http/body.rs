@@ -3,8 +3,8 @@
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 
 use super::App;
 use super::error::ApiError;
@@ -23,14 +23,22 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
         }
         let bytes = read(request, app).await?;
         let mut json = serde_json::Deserializer::from_slice(&bytes);
-        let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-            let path = error.path().to_string();
-            let message = error.inner().to_string();
-            if path == "." { ApiError::bad(message) } else { ApiError::field(&path, message) }
-        })?;
+        let value = parse(&mut json)?;
         json.end().map_err(|error| ApiError::bad(error.to_string()))?;
         Ok(Self(value))
     }
+}
+
+/// What `json` says; the error names the field.
+pub(super) fn parse<'a, T: DeserializeOwned, D>(json: D) -> Result<T, ApiError>
+where
+    D: Deserializer<'a, Error = serde_json::Error>,
+{
+    serde_path_to_error::deserialize(json).map_err(|error| {
+        let path = error.path().to_string();
+        let message = error.inner().to_string();
+        if path == "." { ApiError::bad(message) } else { ApiError::field(&path, message) }
+    })
 }
 
 /// A recipe as text: YAML, or JSON, which is YAML too.

@@ -11,7 +11,7 @@ use tokio::task::block_in_place;
 
 use super::App;
 use super::answer::{Account, Chunks, Head, Streaming, finish_reason, gather, log};
-use super::body::Body;
+use super::body::{Body, parse};
 use super::error::ApiError;
 use super::sampling::{Fields, MAX_TOP};
 use crate::generate::{End, Likelihood, Token};
@@ -27,14 +27,15 @@ pub(super) struct ChatRequest {
     top_logprobs: Option<usize>,
     tools: Option<Value>,
     chat_template_kwargs: Option<Map<String, Value>>,
-    #[serde(flatten)]
-    fields: Fields,
 }
 
 #[derive(Deserialize)]
 struct ChatMessage {
     role: String,
     content: Option<Content>,
+    /// Names, tool calls and whatever else templates know of.
+    #[serde(flatten)]
+    more: Map<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -51,7 +52,8 @@ struct Part {
     text: Option<String>,
 }
 
-pub(super) async fn chat(State(app): State<App>, Body(request): Body<ChatRequest>) -> Result<Response, ApiError> {
+pub(super) async fn chat(State(app): State<App>, Body(json): Body<Value>) -> Result<Response, ApiError> {
+    let (request, fields): (ChatRequest, Fields) = (parse(&json)?, parse(&json)?);
     let revision = app.catalog.get(request.model.as_deref())?;
     let vocabulary = Arc::clone(&revision.vocabulary);
     let messages = messages(request.messages)?;
@@ -69,13 +71,13 @@ pub(super) async fn chat(State(app): State<App>, Body(request): Body<ChatRequest
         return Err(ApiError::field("top_logprobs", format!("{top} is not from 0 to {MAX_TOP}")));
     }
     let likelihoods = request.logprobs.unwrap_or(false).then_some(top);
-    let requests = request.fields.requests(prompt, max_tokens, &revision, likelihoods, None)?;
+    let requests = fields.requests(prompt, max_tokens, &revision, likelihoods, None)?;
     let count = requests.len();
     let events = app.engine.ask(&revision, requests)?;
-    if request.fields.streams() {
+    if fields.streams() {
         let head = Head::new("chatcmpl", "chat.completion.chunk", &revision.id);
         let chunks = ChatChunks { vocabulary };
-        let usage = request.fields.includes_usage();
+        let usage = fields.includes_usage();
         return Ok(Streaming { head, chunks, count, per_prompt: count, usage }.response(events));
     }
     let head = Head::new("chatcmpl", "chat.completion", &revision.id);
@@ -105,7 +107,22 @@ fn messages(messages: Vec<ChatMessage>) -> Result<Vec<Message>, ApiError> {
         Some(Content::Text(text)) => Ok(text),
         Some(Content::Parts(parts)) => parts.into_iter().map(part).collect(),
     };
-    messages.into_iter().map(|m| Ok(Message::new(m.role, text(m.content)?))).collect()
+    let message = |m: ChatMessage| {
+        let mut message = Message::new(m.role, text(m.content)?);
+        message.more = m.more;
+        message.more.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten().for_each(open_arguments);
+        Ok(message)
+    };
+    messages.into_iter().map(message).collect()
+}
+
+/// OpenAI's clients send the arguments of a call as JSON in a string; templates want the object.
+fn open_arguments(call: &mut Value) {
+    if let Some(arguments) = call.pointer_mut("/function/arguments")
+        && let Some(object) = arguments.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok())
+    {
+        *arguments = object;
+    }
 }
 
 fn part(part: Part) -> Result<String, ApiError> {

@@ -12,7 +12,7 @@ use tokio::task::block_in_place;
 
 use super::App;
 use super::answer::{Account, Chunks, Head, Streaming, finish_reason, gather, log, token_text};
-use super::body::{Body, Input, Prompt};
+use super::body::{Body, Input, Prompt, parse};
 use super::error::ApiError;
 use super::sampling::{Fields, MAX_TOP, token};
 use crate::generate::{End, Likelihood, Request, Token};
@@ -29,8 +29,6 @@ pub(super) struct CompletionRequest {
     echo: Option<bool>,
     logprobs: Option<usize>,
     suffix: Option<String>,
-    #[serde(flatten)]
-    fields: Fields,
 }
 
 /// A prompt as it came, for the answers that repeat it.
@@ -42,10 +40,8 @@ struct Asked {
     tokens: Vec<LlamaToken>,
 }
 
-pub(super) async fn completions(
-    State(app): State<App>,
-    Body(request): Body<CompletionRequest>,
-) -> Result<Response, ApiError> {
+pub(super) async fn completions(State(app): State<App>, Body(json): Body<Value>) -> Result<Response, ApiError> {
+    let (request, fields): (CompletionRequest, Fields) = (parse(&json)?, parse(&json)?);
     let revision = app.catalog.get(request.model.as_deref())?;
     let vocabulary = Arc::clone(&revision.vocabulary);
     if request.suffix.is_some_and(|suffix| !suffix.is_empty()) {
@@ -58,20 +54,20 @@ pub(super) async fn completions(
     let asked = block_in_place(|| read_prompts(request.prompt, &vocabulary))?;
     let max_tokens = request.max_tokens.unwrap_or(MAX_TOKENS);
     let mut requests: Vec<Request> = Vec::new();
-    let choices = request.fields.choices()?;
+    let choices = fields.choices()?;
     app.check_count("prompt", asked.len().saturating_mul(choices))?;
     for prompt in &asked {
         let of_prompt = request.logprobs.filter(|_| echo);
         let tokens = prompt.tokens.clone();
-        requests.extend(request.fields.requests(tokens, max_tokens, &revision, request.logprobs, of_prompt)?);
+        requests.extend(fields.requests(tokens, max_tokens, &revision, request.logprobs, of_prompt)?);
     }
     let count = requests.len();
     let events = app.engine.ask(&revision, requests)?;
     let shown = Shown { vocabulary, asked, echo, choices, logprobs: request.logprobs.is_some() };
     let head = Head::new("cmpl", "text_completion", &revision.id);
-    if request.fields.streams() {
+    if fields.streams() {
         let chunks = CompletionChunks { lengths: vec![0; count], shown };
-        let usage = request.fields.includes_usage();
+        let usage = fields.includes_usage();
         return Ok(Streaming { head, chunks, count, per_prompt: choices, usage }.response(events));
     }
     let answers = gather(events, count).await?;

@@ -100,6 +100,7 @@ impl From<CatalogError> for ApiError {
             CatalogError::NoSuchModel { .. } => Self::new(StatusCode::NOT_FOUND, message).code("model_not_found"),
             CatalogError::ReadOnly { .. } | CatalogError::Permanent { .. } => Self::new(StatusCode::CONFLICT, message),
             CatalogError::TooMany => Self::new(StatusCode::CONFLICT, message),
+            CatalogError::Template => Self { param: Some("chat_template".to_owned()), ..Self::bad(message) },
             CatalogError::Parents(ParentsError::Replaced { .. }) => Self::new(StatusCode::CONFLICT, message),
             CatalogError::BadId { .. } => Self { param: Some("id".to_owned()), ..Self::bad(message) },
             CatalogError::Recipe(_) | CatalogError::Parents(_) => Self::bad(message).code("invalid_recipe"),

@@ -33,7 +33,7 @@ pub(super) async fn list(State(app): State<App>) -> Json<Value> {
     Json(json!({
         "data": app.catalog.all().iter().map(entry).collect::<Vec<_>>(), "parents": parents.collect::<Vec<_>>(),
         "methods": METHODS.iter().map(method).collect::<Vec<_>>(), "out_types": OutType::ALL.map(OutType::name),
-        "path_scales": PathScale::ALL.map(PathScale::name),
+        "path_scales": PathScale::ALL.map(PathScale::name), "study": app.study.is_some(),
     }))
 }
 
@@ -76,9 +76,12 @@ pub(super) async fn get(State(app): State<App>, Path(id): Path<String>) -> Resul
 }
 
 fn shown(app: &App, revision: &Revision) -> Result<Value, ApiError> {
-    let (yaml, recipe) = revision.written(&app.catalog.parents).map_err(CatalogError::from)?;
+    let written = |revision: &Revision| revision.written(&app.catalog.parents).map_err(CatalogError::from);
+    let (yaml, recipe) = written(revision)?;
+    let initial = app.catalog.initial(&revision.id).map(|initial| written(&initial)).transpose()?;
     Ok(json!({
         "id": revision.id, "fingerprint": revision.fingerprint, "kind": kind(revision), "yaml": yaml, "recipe": recipe,
+        "initial": initial.map(|(_, recipe)| recipe),
         "architecture": revision.template().architecture(), "block_count": revision.block_count(),
         "live": app.engine.is_live(revision), "chat": revision.vocabulary.has_chat_template(),
         "created_here": app.catalog.is_made_here(&revision.id), "warnings": revision.warnings(),

@@ -60,18 +60,16 @@ const json = async (method, path, body, options) => {
   return response.status === 204 ? null : response.json();
 };
 
-const recipe = id => `/v1/recipes/${encodeURIComponent(id)}`;
+const recipe = id => `v1/recipes/${encodeURIComponent(id)}`;
 
-export const models = () => json('GET', '/v1/models');
-export const recipes = () => json('GET', '/v1/recipes');
+export const recipes = () => json('GET', 'v1/recipes');
 export const getRecipe = id => json('GET', recipe(id));
 export const putRecipe = (id, body) => json('PUT', recipe(id), body);
 export const putYaml = async (id, text) => (await send('PUT', recipe(id), { body: text, type: 'application/yaml' })).json();
 export const deleteRecipe = id => json('DELETE', recipe(id));
-export const planRecipe = (id, body) => json('POST', `${recipe(id)}/plan`, body);
-export const study = () => json('GET', '/v1/study');
-export const candidate = id => json('GET', `/v1/study/${encodeURIComponent(id)}`);
-export const report = async () => (await send('GET', '/study/report')).text();
+export const study = () => json('GET', 'v1/study');
+export const candidate = id => json('GET', `v1/study/${encodeURIComponent(id)}`);
+export const report = async () => (await send('GET', 'study/report')).text();
 
 /** The events of a streamed answer, one object each, until `[DONE]`. */
 export async function* stream(path, body, signal) {

@@ -3,19 +3,21 @@
 const SVG = 'http://www.w3.org/2000/svg';
 const PROPERTIES = new Set(['value', 'checked', 'disabled', 'hidden', 'open', 'selected']);
 
-/** An element with attributes, `on...` listeners and children; `null` and `false` stand for nothing. */
-export function h(tag, attributes = {}, ...children) {
-  return fill(document.createElement(tag), attributes, children);
-}
+/** An element such as `p.note.small`, with attributes and `on...` listeners if an object follows, and children; `null` and `false` are none. */
+export const h = (selector, ...rest) => build(tag => document.createElement(tag), selector, rest);
 
 /** The same for SVG. */
-export function s(tag, attributes = {}, ...children) {
-  return fill(document.createElementNS(SVG, tag), attributes, children);
-}
+export const s = (selector, ...rest) => build(tag => document.createElementNS(SVG, tag), selector, rest);
 
-function fill(element, attributes, children) {
+function build(create, selector, rest) {
+  const [tag, ...classes] = selector.split('.');
+  const element = create(tag);
+  const plain = rest[0]?.constructor === Object;
+  const attributes = plain ? rest[0] : {};
+  const children = (plain ? rest.slice(1) : rest).flat();
+  if (classes.length) element.classList.add(...classes);
   // `value` goes last: a range keeps it within the limits it has at that moment, and a select needs its options first.
-  element.append(...children.flat().filter(child => child !== null && child !== undefined && child !== false));
+  element.append(...children.filter(child => child !== null && child !== undefined && child !== false));
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || name === 'value') continue;
     if (name.startsWith('on')) element.addEventListener(name.slice(2), value);
@@ -59,15 +61,28 @@ export function bytes(count) {
   return `${unit ? count.toFixed(1) : count} ${units[unit]}`;
 }
 
-/** A number without digits that nobody set: 0.3, not 0.30000000000000004. */
+/** A number short enough for a slider's field; what a search found has more digits, and the recipe keeps them. */
 export function tidy(value) {
-  return Number(value.toPrecision(7));
+  return Number(Math.abs(value) < 0.01 ? value.toPrecision(3) : value.toFixed(3));
 }
 
 /** A model's name without what all of them share. */
 export function shortName(model) {
   return model.replace(/\.gguf$/i, '');
 }
+
+/** Gives an element a model's colour, and the ink that reads on it. */
+export function tint(element, { hue, ink }) {
+  element.style.setProperty('--hue', hue);
+  element.style.setProperty('--on-hue', ink);
+  return element;
+}
+
+/** A model's letter in its colour: the letter says the same as the colour. */
+export const badge = style => tint(h('span.badge', { 'aria-hidden': 'true' }, style.letter), style);
+
+/** As much of a fingerprint as tells recipes apart at a glance. */
+export const brief = fingerprint => fingerprint.slice(0, 11);
 
 /** Says something to screen readers that others can see. */
 export function announce(text) {
@@ -79,7 +94,7 @@ export async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    const area = h('textarea', { class: 'hidden-copy', 'aria-hidden': 'true', value: text });
+    const area = h('textarea.hidden-copy', { 'aria-hidden': 'true', value: text });
     document.body.append(area);
     area.select();
     document.execCommand('copy');

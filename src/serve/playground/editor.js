@@ -41,7 +41,7 @@ export class Editor extends EventTarget {
   constructor(info, methodOf) {
     super();
     this.#methodOf = methodOf;
-    this.initial = structuredClone(info.recipe);
+    this.initial = structuredClone(info.initial ?? info.recipe);
     this.#accept(info);
     this.recipe = info.recipe;
     this.lastBase = info.recipe.base_model ?? null;
@@ -117,6 +117,17 @@ export class Editor extends EventTarget {
     return true;
   }
 
+  /** Takes over what others made of the recipe meanwhile. */
+  async refresh() {
+    const info = await api.getRecipe(this.id);
+    if (this.#flushing || info.fingerprint === this.info.fingerprint) return;
+    this.#undo.push(this.recipe);
+    this.#accept(info);
+    this.recipe = info.recipe;
+    this.#emit('edited', { redraw: true });
+    this.#emit('status');
+  }
+
   /** Queues a change in place of one that still waits; resolves to the server's answer, or `null` if it was refused or overtaken. */
   #send(put) {
     this.#drop();
@@ -139,8 +150,8 @@ export class Editor extends EventTarget {
       this.#emit('status');
       this.#emit('swapping', { wait });
       await Promise.all(wait);
-      // What came in while answers were being stopped is newer.
-      const { put, answer } = this.#wanted;
+      // While answers were being stopped something newer may have come in, or what came may have gone.
+      const { put, answer } = this.#wanted ?? { put: async () => null, answer() {} };
       this.#wanted = null;
       const info = await put().catch(error => {
         this.error = error.message;

@@ -157,7 +157,10 @@ function limitSources(recipe, method, notes) {
     const room = method.max_models - (base && method.counts_base ? 1 : 0);
     const others = slot.sources.filter(source => source.model !== base);
     for (const { model } of others.slice(Math.max(room, 0))) {
-      slot.sources.splice(slot.sources.findIndex(source => source.model === model), 1);
+      slot.sources.splice(
+        slot.sources.findIndex(source => source.model === model),
+        1,
+      );
       left.add(model);
     }
   }
@@ -239,13 +242,18 @@ export function uniformModels(recipe) {
 function curves(recipe, method) {
   const gradual = spec => spec.kind !== 'bool' && hasEffect(spec) && (spec.per_model || defaultOf(spec) === null);
   const names = method ? method.parameters.filter(gradual).map(spec => spec.name) : [];
-  const places = [{ at: ['parameters'] }, ...slots(recipe).flatMap(slot => slot.sources.map((_, i) => ({ at: [...slot.at, i, 'parameters'] })))];
+  const places = [
+    { at: ['parameters'] },
+    ...slots(recipe).flatMap(slot => slot.sources.map((_, i) => ({ at: [...slot.at, i, 'parameters'] }))),
+  ];
   return places.flatMap(place => names.filter(name => read(recipe, place, name) !== undefined).map(name => ({ place, name })));
 }
 
 /** In how many groups of layers values are set: a number, or `null` if it differs. */
 export function groupsOf(recipe, method) {
-  const sizes = new Set(curves(recipe, method).flatMap(({ place, name }) => rulesOf(read(recipe, place, name)).map(rule => rule.values.length)));
+  const sizes = new Set(
+    curves(recipe, method).flatMap(({ place, name }) => rulesOf(read(recipe, place, name)).map(rule => rule.values.length)),
+  );
   return sizes.size > 1 ? null : ([...sizes][0] ?? 1);
 }
 

@@ -28,7 +28,7 @@ export function valueAt(values, t) {
 /** The same curve with `count` anchors; a single one is their mean. */
 export function resample(values, count) {
   if (count === values.length) return values;
-  const round = value => (typeof value === 'number' ? Number(value.toFixed(4)) : value);
+  const round = value => (typeof value === 'number' ? Number(value.toFixed(3)) : value);
   if (count > 1) return Array.from({ length: count }, (_, i) => round(valueAt(values, i / (count - 1))));
   if (typeof values[0] === 'boolean') return [values[0]];
   return [round(values.reduce((sum, value) => sum + value, 0) / values.length)];
@@ -50,9 +50,10 @@ export function controlOf(spec) {
   return { kind: 'slider', min, max, step: 0.01, hard };
 }
 
-/** The control's range, grown to hold all `values`. */
+/** The control's range, grown in tenths to hold all `values`. */
 export function rangeFor(control, values) {
-  return [Math.min(control.min, ...values), Math.max(control.max, ...values)];
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  return [low < control.min ? Math.floor(low * 10) / 10 : control.min, high > control.max ? Math.ceil(high * 10) / 10 : control.max];
 }
 
 /** Whether the parameter does anything: recipes carry some from method to method without effect. */
