@@ -141,6 +141,15 @@ impl Vocabulary {
         self.template().is_some()
     }
 
+    /// Looks whether the chat template, if there is one, is Jinja at all.
+    ///
+    /// # Errors
+    /// [`ModelError::ChatTemplate`] with line and reason.
+    pub fn check_chat_template(&self) -> Result<(), ModelError> {
+        let check = self.template().map_or(Ok(()), ChatTemplate::check);
+        check.map_err(|reason| ModelError::ChatTemplate { reason })
+    }
+
     fn template(&self) -> Option<&ChatTemplate> {
         self.chat_template.as_deref().or(self.tokenizer.chat_template.as_ref())
     }

@@ -243,6 +243,9 @@ impl Catalog {
         let by_content = |path: &Path| self.parents.fingerprint_of(path).unwrap_or_default().to_owned();
         let content = digest(&[b"recipe", recipe.to_yaml(by_content)?.as_bytes()]);
         let vocabulary = self.parents.vocabulary(template.path(), plan.chat_template.clone())?;
+        if plan.chat_template.is_some() {
+            vocabulary.check_chat_template()?;
+        }
         let of_tokens = self.parents.fingerprint_of(template.path()).unwrap_or_default();
         let shape = u64::from_str_radix(&digest(&[&plan.bare_header, of_tokens.as_bytes()]), 16).unwrap_or(0) >> 1;
         let trained = template.arch_u32("context_length");

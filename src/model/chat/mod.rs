@@ -62,14 +62,22 @@ impl ChatTemplate {
         &self.source
     }
 
+    /// Says what is wrong with the template, before there are messages.
+    pub(super) fn check(&self) -> Result<(), String> {
+        self.compiled().map(|_| ())
+    }
+
+    fn compiled(&self) -> Result<&Environment<'static>, String> {
+        self.compiled.get_or_init(|| compile(&self.source)).as_ref().map_err(String::clone)
+    }
+
     /// Renders `messages` and the beginning of the assistant's answer. `variables` are what the template sees besides, such as `tools`,
     /// `bos_token` or `enable_thinking`. If the assistant spoke last, its message is what the answer begins with.
     ///
     /// # Errors
     /// The reason, in words.
     pub(super) fn render(&self, messages: &[Message], variables: Variables) -> Result<String, String> {
-        let compiled = self.compiled.get_or_init(|| compile(&self.source));
-        render(compiled.as_ref().map_err(String::clone)?, messages, variables)
+        render(self.compiled()?, messages, variables)
     }
 }
 

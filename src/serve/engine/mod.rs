@@ -294,6 +294,8 @@ impl State {
     /// Starts work `place` in a seat that runs its model.
     fn start(&mut self, place: usize, index: usize) {
         let work = self.queue.remove(place).expect("the schedule names work of this queue");
+        // Before anybody is told anything: who hears of it may ask again at once.
+        drop(work.place);
         let seat = &mut self.seats[index];
         seat.used = self.clock;
         match work.kind {

@@ -107,8 +107,8 @@ pub(super) struct Work {
     pub deadline: Instant,
     pub since: Instant,
     pub kind: Kind,
-    /// Kept until it is done or dropped.
-    _place: Place,
+    /// Given back when it waits no more.
+    pub place: Place,
 }
 
 /// What is to be done.
@@ -202,7 +202,7 @@ impl Work {
         deadline: Instant,
     ) -> Self {
         let kind = Kind::Ask { request: request.into(), ticket: Ticket { index, events, deadline } };
-        Self { revision, deadline, since: Instant::now(), kind, _place: place }
+        Self { revision, deadline, since: Instant::now(), kind, place }
     }
 
     pub fn embed(
@@ -213,7 +213,7 @@ impl Work {
         deadline: Instant,
     ) -> Self {
         let kind = Kind::Embed(Embedding { deadline, prompts, vectors: Vec::new(), reply });
-        Self { revision, deadline, since: Instant::now(), kind, _place: place }
+        Self { revision, deadline, since: Instant::now(), kind, place }
     }
 
     pub fn put(
@@ -222,7 +222,7 @@ impl Work {
         place: Place,
         deadline: Instant,
     ) -> Self {
-        Self { revision, deadline, since: Instant::now(), kind: Kind::Put(reply), _place: place }
+        Self { revision, deadline, since: Instant::now(), kind: Kind::Put(reply), place }
     }
 
     /// As the schedule sees it.

@@ -1,10 +1,12 @@
 //! The JSON of a request into a checked value, with errors that name the field.
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::App;
 use super::error::ApiError;
@@ -22,18 +24,17 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
             return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
         }
         let bytes = read(request, app).await?;
-        let mut json = serde_json::Deserializer::from_slice(&bytes);
-        let value = parse(&mut json)?;
-        json.end().map_err(|error| ApiError::bad(error.to_string()))?;
-        Ok(Self(value))
+        let json: Value = serde_json::from_slice(&bytes).map_err(|error| ApiError::bad(error.to_string()))?;
+        // Structures could be read from lists as well, which nobody means.
+        if !json.is_object() {
+            return Err(ApiError::bad("the body must be a JSON object"));
+        }
+        parse(&json).map(Self)
     }
 }
 
 /// What `json` says; the error names the field.
-pub(super) fn parse<'a, T: DeserializeOwned, D>(json: D) -> Result<T, ApiError>
-where
-    D: Deserializer<'a, Error = serde_json::Error>,
-{
+pub(super) fn parse<T: DeserializeOwned>(json: &Value) -> Result<T, ApiError> {
     serde_path_to_error::deserialize(json).map_err(|error| {
         let path = error.path().to_string();
         let message = error.inner().to_string();
@@ -60,16 +61,42 @@ impl FromRequest<App> for Text {
 }
 
 async fn read(request: Request, app: &App) -> Result<Bytes, ApiError> {
-    Bytes::from_request(request, app).await.map_err(|rejection| {
-        let status = rejection.status();
-        let message = match status {
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                format!("the body is longer than {} bytes (`--max-body`)", app.options.max_body)
-            }
-            _ => rejection.body_text(),
-        };
-        ApiError::new(status, message)
+    let most = app.options.max_body;
+    let too_long =
+        || ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {most} bytes (`--max-body`)"));
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: u64| length > most as u64) {
+        return Err(too_long());
+    }
+    Bytes::from_request(request, app).await.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => too_long(),
+        // Who has hung up does not read this; the others have paused for too long.
+        _ => ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
     })
+}
+
+/// A model's or candidate's id in the path.
+pub(super) struct Id(pub String);
+
+impl FromRequestParts<App> for Id {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let id = Path::<String>::from_request_parts(parts, app).await;
+        id.map(|Path(id)| Self(id)).map_err(|rejection| ApiError::bad(rejection.body_text()))
+    }
+}
+
+/// What stands behind the `?`.
+pub(super) struct Asked<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequestParts<App> for Asked<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let query = Query::<T>::from_request_parts(parts, app).await;
+        query.map(|Query(value)| Self(value)).map_err(|rejection| ApiError::bad(rejection.body_text()))
+    }
 }
 
 fn has_type(headers: &HeaderMap, types: &[&str]) -> bool {

@@ -1,9 +1,9 @@
 //! The playground: one page with its scripts, all in the program itself.
 
-use axum::extract::Path;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use super::body::Id;
 use super::error::ApiError;
 
 /// Nothing from elsewhere, and no script but ours; the report of a study may be shown inside.
@@ -39,10 +39,14 @@ const ASSETS: &[(&str, &str)] = assets![
 ];
 
 pub(super) async fn index() -> Result<Response, ApiError> {
-    asset(Path("index.html".to_owned())).await
+    found("index.html")
 }
 
-pub(super) async fn asset(Path(name): Path<String>) -> Result<Response, ApiError> {
+pub(super) async fn asset(Id(name): Id) -> Result<Response, ApiError> {
+    found(&name)
+}
+
+fn found(name: &str) -> Result<Response, ApiError> {
     let found = ASSETS.iter().find(|(known, _)| *known == name);
     let (_, text) = found.ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, format!("there is no `{name}`")))?;
     let kind = match name.rsplit('.').next() {

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
 use super::App;
-use super::body::Text;
+use super::body::{Id, Text};
 use super::error::ApiError;
 use crate::recipe::methods::{BaseRule, Kind};
 use crate::recipe::{METHODS, MethodSpec, OutType, PathScale};
@@ -70,7 +70,7 @@ fn kind(revision: &Revision) -> &'static str {
 }
 
 /// One recipe.
-pub(super) async fn get(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn get(State(app): State<App>, Id(id): Id) -> Result<Json<Value>, ApiError> {
     let revision = app.catalog.get(Some(&id))?;
     shown(&app, &revision).map(Json)
 }
@@ -91,7 +91,7 @@ fn shown(app: &App, revision: &Revision) -> Result<Value, ApiError> {
 /// Replaces a recipe, or makes a new one; answers when its weights are live.
 pub(super) async fn put(
     State(app): State<App>,
-    Path(id): Path<String>,
+    Id(id): Id,
     Text(text): Text,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let status = if app.catalog.get(Some(&id)).is_ok() { StatusCode::OK } else { StatusCode::CREATED };
@@ -109,17 +109,13 @@ pub(super) async fn put(
 }
 
 /// Serves a model no more that came by [`put`].
-pub(super) async fn delete(State(app): State<App>, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
+pub(super) async fn delete(State(app): State<App>, Id(id): Id) -> Result<StatusCode, ApiError> {
     app.catalog.delete(&id)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// What a change would cost, nothing changed.
-pub(super) async fn plan(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    Text(text): Text,
-) -> Result<Json<Value>, ApiError> {
+pub(super) async fn plan(State(app): State<App>, Id(id): Id, Text(text): Text) -> Result<Json<Value>, ApiError> {
     let current = app.catalog.get(Some(&id));
     let (next, same_shape) = if text.trim().is_empty() {
         (current?, true)

@@ -1,12 +1,13 @@
 //! What the server says of itself: `/v1/models`, `/props`, `/health`, `/metrics`.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::App;
+use super::body::Id;
 use super::error::ApiError;
 use crate::model::Sampling;
 use crate::serve::revision::{Revision, Source};
@@ -16,7 +17,7 @@ pub(super) async fn models(State(app): State<App>) -> Json<Value> {
     Json(json!({ "object": "list", "data": data }))
 }
 
-pub(super) async fn model(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn model(State(app): State<App>, Id(id): Id) -> Result<Json<Value>, ApiError> {
     Ok(Json(shown(&app, &*app.catalog.get(Some(&id))?)))
 }
 

@@ -1,13 +1,14 @@
 //! A finished or running search beside the models: its candidates as recipes to talk to, its report.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
 use super::App;
+use super::body::Id;
 use super::error::ApiError;
 use crate::serve::study::{Study, StudyError};
 
@@ -35,7 +36,7 @@ pub(super) async fn overview(State(app): State<App>) -> Result<Json<Value>, ApiE
     Ok(Json(json!(overview)))
 }
 
-pub(super) async fn candidate(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn candidate(State(app): State<App>, Id(id): Id) -> Result<Json<Value>, ApiError> {
     let (recipe, score) = block_in_place(|| of(&app)?.recipe(&id, &app.catalog.parents).map_err(ApiError::from))?;
     let name = |path: &std::path::Path| app.catalog.parents.name_of(path).unwrap_or_default();
     let failed = |e: crate::recipe::RecipeError| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string());

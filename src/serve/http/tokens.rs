@@ -1,14 +1,14 @@
 //! `/tokenize`, `/detokenize` and `/tokenizer_info`, in the words of both vLLM's and llama.cpp's servers.
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
 use super::App;
 use super::answer::token_text;
-use super::body::Body;
+use super::body::{Asked, Body};
 use super::error::ApiError;
 use super::sampling::token;
 use crate::model::LlamaToken;
@@ -62,7 +62,7 @@ pub(super) struct Which {
 
 pub(super) async fn tokenizer_info(
     State(app): State<App>,
-    Query(which): Query<Which>,
+    Asked(which): Asked<Which>,
 ) -> Result<Json<Value>, ApiError> {
     let revision = app.catalog.get(which.model.as_deref())?;
     let vocabulary = &revision.vocabulary;
