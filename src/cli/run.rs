@@ -9,7 +9,7 @@ use super::output::{duration, open, print, print_json};
 use crate::model::{Completion, ContextSize, Sampling, complete};
 
 pub(super) fn run(args: &RunArgs, as_json: bool) -> anyhow::Result<()> {
-    let model = open(&args.model)?;
+    let model = open(&args.model, &args.cache)?;
     let vocabulary = model.vocabulary()?;
     let prompt = if args.chat { vocabulary.render_chat(&args.prompt)? } else { args.prompt.clone() };
     let tokens = vocabulary.tokenize(&prompt);

@@ -1,4 +1,4 @@
-//! Every recorded case of mergekit 0.1.5 for the methods ggraft has, taken from recipe file to exported GGUF and compared number by number.
+//! Every recorded case of mergekit 0.1.5, taken from recipe file to exported GGUF and compared number by number.
 //!
 //! All of these cases are finite. Where mergekit would answer with NaN (weights that sum to zero), ggraft refuses.
 
@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ggraft::image;
 use ggraft::open::{Kind, Model};
+use ggraft::recipe::METHODS;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -123,55 +124,49 @@ fn check(method: &str, count: usize) {
     }
 }
 
+/// All cases without random masks, by method; the rest are below.
 #[test]
-fn linear_is_mergekits() {
-    check("linear", 8);
+fn every_deterministic_case_is_mergekits() {
+    let counts = [
+        ("linear", 8),
+        ("slerp", 15),
+        ("nuslerp", 13),
+        ("multislerp", 7),
+        ("karcher", 7),
+        ("task_arithmetic", 4),
+        ("ties", 13),
+        ("dare_linear", 2),
+        ("dare_ties", 3),
+        ("breadcrumbs", 6),
+        ("breadcrumbs_ties", 6),
+        ("della", 2),
+        ("della_linear", 2),
+        ("model_stock", 8),
+        ("sce", 7),
+        ("nearswap", 5),
+        ("arcee_fusion", 2),
+        ("passthrough", 4),
+        ("ram", 4),
+        ("ramplus_tl", 4),
+    ];
+    assert!(counts.iter().map(|(method, _)| *method).eq(METHODS.iter().map(|method| method.name)));
+    assert_eq!(counts.iter().map(|(_, count)| count).sum::<usize>() + RECORDED_MASKS, 134);
+    for (method, count) in counts {
+        check(method, count);
+    }
 }
 
-#[test]
-fn slerp_is_mergekits() {
-    check("slerp", 15);
-}
-
-#[test]
-fn task_arithmetic_is_mergekits() {
-    check("task_arithmetic", 4);
-}
-
-#[test]
-fn ties_is_mergekits() {
-    check("ties", 13);
-}
-
-#[test]
-fn multislerp_is_mergekits() {
-    check("multislerp", 7);
-}
-
-#[test]
-fn karcher_is_mergekits() {
-    check("karcher", 7);
-}
-
-#[test]
-fn dare_without_dropping_is_mergekits() {
-    check("dare_linear", 2);
-    check("dare_ties", 3);
-}
-
-#[test]
-fn passthrough_is_mergekits() {
-    check("passthrough", 4);
-}
+/// Cases with masks.
+const RECORDED_MASKS: usize = 12;
 
 /// ggraft draws masks of its own, so mergekit's recorded ones are applied to the inputs here, with the L1 rescale, and the rest is merged
 /// at density 1. This shows that election, weights, `normalize` and `lambda` are mergekit's on thinned-out task vectors. It does not
 /// show ggraft's own masks and rescale: the tests below do, as far as one can without equal random numbers.
 #[test]
-fn dare_on_recorded_masks_is_mergekits() {
+fn dare_and_della_on_recorded_masks_are_mergekits() {
     let Reference { mut tensors, cases } = load();
-    let cases: Vec<Case> = cases.into_iter().filter(|c| c.method.starts_with("dare_") && !c.masks.is_empty()).collect();
-    assert_eq!(cases.len(), 8);
+    let cases: Vec<Case> = cases.into_iter().filter(|c| !c.masks.is_empty()).collect();
+    assert_eq!(cases.len(), RECORDED_MASKS);
     for mut case in cases {
         let base = tensors[case.base.as_ref().unwrap()].data.clone();
         for (input, mask) in &case.masks {
