@@ -161,32 +161,49 @@ fn agrees(delta: f32, total: f32) -> bool {
     if total >= 0.0 { delta > 0.0 } else { delta < 0.0 }
 }
 
+/// Elements that are mixed at once, their sums in registers.
+const LANES: usize = 16;
+
 /// Sums the weighted task vectors; with consensus, per element, only those that have the sign of the plain sum.
 fn mix(vectors: &[TaskVector], deltas: &[Vec<f32>], consensus: bool, normalize: bool, out: &mut [f32]) {
-    let total = total(deltas, out.len());
     if !consensus {
         let weights: f32 = vectors.iter().map(|v| v.weight).sum();
         let divisor = if normalize && weights.abs() >= NO_WEIGHT { weights } else { 1.0 };
-        for (o, sum) in out.iter_mut().zip(&total) {
-            *o = sum / divisor;
-        }
+        let total = total(deltas, out.len());
+        out.iter_mut().zip(&total).for_each(|(o, sum)| *o = sum / divisor);
         return;
     }
-    // Loops over whole tiles, since only those become vector instructions.
-    out.fill(0.0);
-    let mut weights = vec![0f32; out.len()];
+    let (chunks, rest) = out.as_chunks_mut::<LANES>();
+    let tail = chunks.len() * LANES;
+    for (i, out) in chunks.iter_mut().enumerate() {
+        *out = vote(vectors, deltas, normalize, i * LANES);
+    }
+    for (i, out) in rest.iter_mut().enumerate() {
+        [*out] = vote(vectors, deltas, normalize, tail + i);
+    }
+}
+
+/// The sums over those that agree for `N` elements from `at` on.
+fn vote<const N: usize>(vectors: &[TaskVector], deltas: &[Vec<f32>], normalize: bool, at: usize) -> [f32; N] {
+    let lanes = |delta: &Vec<f32>| *delta[at..].first_chunk::<N>().expect("tiles of one length");
+    let mut total = [0f32; N];
+    for delta in deltas {
+        let delta = lanes(delta);
+        (0..N).for_each(|k| total[k] += delta[k]);
+    }
+    let (mut sum, mut weights) = ([0f32; N], [0f32; N]);
     for (v, delta) in vectors.iter().zip(deltas) {
-        for (((o, w), d), sum) in out.iter_mut().zip(&mut weights).zip(delta).zip(&total) {
-            let counts = agrees(*d, *sum);
-            *o += if counts { *d } else { 0.0 };
-            *w += if counts { v.weight } else { 0.0 };
+        let delta = lanes(delta);
+        for k in 0..N {
+            let counts = agrees(delta[k], total[k]);
+            sum[k] += if counts { delta[k] } else { 0.0 };
+            weights[k] += if counts { v.weight } else { 0.0 };
         }
     }
     if normalize {
-        for (o, w) in out.iter_mut().zip(&weights) {
-            *o /= if *w != 0.0 { *w } else { 1.0 };
-        }
+        (0..N).for_each(|k| sum[k] /= if weights[k] != 0.0 { weights[k] } else { 1.0 });
     }
+    sum
 }
 
 /// The average of the deltas that agree, each counting by its vector's coefficient.

@@ -48,11 +48,11 @@ fn every_example_scores_as_its_exported_file_bit_for_bit() {
     let recipes: Vec<(String, String)> =
         METHODS.iter().map(|method| (method.name.to_owned(), example(method.name))).collect();
     let values = assert_exact(&folder, &recipes, &task);
-    // All different: nothing above was compared with itself by mistake. All sane: these models know these answers, and a broken merge of
-    // them is worse than guessing among 674 tokens. The stack alone is one.
+    // All different: nothing above was compared with itself by mistake. All sane: a broken model is no better than guessing among 674
+    // tokens, the worst of the parents comes to about 8.
     for (i, (name, _)) in recipes.iter().enumerate() {
         assert!(!values[..i].contains(&values[i]), "{name}: {values:?}");
-        assert!(values[i] < if name == "passthrough" { 1e6 } else { 8.0 }, "{name}: {values:?}");
+        assert!(values[i] < 20.0, "{name}: {values:?}");
     }
 }
 
@@ -65,9 +65,11 @@ fn the_readme_has_the_table_of_methods() {
 
 #[test]
 fn help_explains_every_method_and_parameter() {
-    let help = ggraft(["--help"]).stdout;
+    // Lines are broken to fit the terminal.
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let help = words(&ggraft(["--help"]).stdout);
     for method in METHODS {
-        assert!(help.contains(&format!("  {}: {}", method.name, method.summary)), "{}", method.name);
+        assert!(help.contains(&words(&format!("{}: {}", method.name, method.summary))), "{}", method.name);
         for parameter in method.parameters {
             assert!(help.contains(&format!("`{}`", parameter.name)) || parameter.doc.starts_with("accepted"));
         }
@@ -121,7 +123,10 @@ fn a_cache_is_made_and_used_and_anything_else_is_refused() {
         "ties.yaml",
         example(
             "ties",
-            ["base", "math", "ja"].map(|name| quickstart(&format!("{name}-Q8_0.gguf"))).each_ref().map(PathBuf::as_path),
+            ["base", "math", "ja"]
+                .map(|name| quickstart(&format!("{name}-Q8_0.gguf")))
+                .each_ref()
+                .map(PathBuf::as_path),
         ),
     );
     let cache = folder.path("statistics");

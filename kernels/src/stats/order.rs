@@ -10,7 +10,7 @@ use crate::{Codecs, Cut, Source};
 
 use super::{PIECE, pieces, sum_of_pieces, tiles};
 
-/// The number kept is met to within this part of all elements.
+/// The number kept is met to within this part of all elements; as many bins at most are crowded.
 const RUNGS: usize = 2048;
 /// Among the largest, where a share of all elements is too coarse, it is met to within half this part of the number itself.
 const TAIL: u64 = 8;
@@ -192,10 +192,12 @@ fn places(score: &Score, elements: usize, crowded: &[u32], stretch: usize, codec
     if crowded.is_empty() {
         return Vec::new();
     }
+    let mut slots = vec![None; BINS];
+    crowded.iter().enumerate().for_each(|(at, bin)| slots[*bin as usize] = Some(at as u16));
     count(elements, crowded.len() * RUNGS, |tile, counts| {
         for (s, index) in score.scores(&tile, codecs).iter().zip(tile) {
-            if let Ok(at) = crowded.binary_search(&(s.to_bits() >> BIN_BITS)) {
-                counts[at * RUNGS + index / stretch] += 1;
+            if let Some(at) = slots[(s.to_bits() >> BIN_BITS) as usize] {
+                counts[usize::from(at) * RUNGS + index / stretch] += 1;
             }
         }
     })
@@ -209,11 +211,13 @@ pub fn sums_before(score: &Score, cuts: &[Cut], elements: usize, codecs: &Codecs
         Score::Importance { .. } => (1, |d| f64::from(d).powi(2)),
         Score::Variance { sources, .. } => (sources.len(), |d| f64::from(d).powi(2)),
     };
+    let ranges = ranges(cuts);
     let mut sums = sum_of_pieces(elements, PIECE, (cuts.len() + 1) * width, |piece, sums| {
         for tile in tiles(piece) {
             let (scores, deltas) = score.of(&tile, codecs);
             for (k, (s, index)) in scores.iter().zip(tile.start as u64..).enumerate() {
-                let first = cuts.partition_point(|cut| !cut.keeps(*s, index));
+                let [low, high] = ranges[(s.to_bits() >> BIN_BITS) as usize].map(usize::from);
+                let first = low + cuts[low..high].partition_point(|cut| !cut.keeps(*s, index));
                 for (i, delta) in deltas.iter().enumerate() {
                     sums[first * width + i] += measure(delta[k]);
                 }
@@ -224,6 +228,23 @@ pub fn sums_before(score: &Score, cuts: &[Cut], elements: usize, codecs: &Codecs
         sums[at] += sums[at - width];
     }
     sums
+}
+
+/// For each bin, the first cut that keeps any score in it, and the first that keeps them all whatever their place: for most bins that is one.
+fn ranges(cuts: &[Cut]) -> Vec<[u16; 2]> {
+    let (mut low, mut high) = (0, 0);
+    let mut ranges = vec![[0; 2]; BINS];
+    for (bin, range) in (0..BINS as u32).zip(&mut ranges).rev() {
+        let (from, last) = (bin << BIN_BITS, (bin << BIN_BITS) + ((1 << BIN_BITS) - 1));
+        while cuts.get(low).is_some_and(|cut| cut.from > last) {
+            low += 1;
+        }
+        while cuts.get(high).is_some_and(|cut| cut.above > from) {
+            high += 1;
+        }
+        *range = [low as u16, high as u16];
+    }
+    ranges
 }
 
 /// The cut before which exactly `k` elements stand.

@@ -96,3 +96,59 @@ fn order(elements: usize, numbers: &[f64]) -> Option<Order> {
     let complete = rungs.last().is_some_and(|(_, kept)| *kept == elements as u64);
     (rising && complete).then_some(Order { positive: whole(*positive)?, rungs })
 }
+
+#[cfg(test)]
+mod tests {
+    use ggraft_kernels::{GgmlType, Source};
+
+    use super::*;
+    use crate::plan::SourceRef;
+
+    /// Two sources of 2 rows of 3 elements, which nobody looks at.
+    fn sources() -> Sources<'static> {
+        let source = Source { ty: GgmlType::F32, data: &[0; 24] };
+        let refs = vec![SourceRef { parent: 0, tensor: 0 }, SourceRef { parent: 1, tensor: 0 }];
+        Sources { refs, data: vec![source; 2], slice: 0, elements: 6, row: 3 }
+    }
+
+    #[test]
+    fn answers_come_back_from_their_numbers() {
+        let order = Order { positive: 4, rungs: vec![(Cut { above: 9, from: 8, ties_end: 3 }, 2), (Cut::ALL, 6)] };
+        let answer = Answer::Order(Arc::new(order));
+        let question = Question::Order { by: By::Magnitude };
+        assert_eq!(Answer::read(&question, &sources(), &answer.write()), Some(answer.clone()));
+        assert_eq!(answer.len(), answer.write().len());
+        let gram = Answer::Numbers([1.0, 0.5, 0.5, 2.0].into());
+        assert_eq!(Answer::read(&Question::Gram { offset: 0 }, &sources(), &gram.write()), Some(gram));
+    }
+
+    #[test]
+    fn numbers_that_cannot_be_an_answer_are_not_taken_for_one() {
+        let order = |numbers: &[f64]| Answer::read(&Question::Order { by: By::Magnitude }, &sources(), numbers);
+        let whole = [4.0, 9.0, 8.0, 3.0, 2.0, 0.0, 0.0, 0.0, 6.0];
+        assert!(order(&whole).is_some());
+        for (at, wrong) in
+            [(0, 7.0), (0, f64::NAN), (1, -1.0), (2, 1e10), (3, 0.5), (4, 6.0), (8, 5.0), (8, f64::INFINITY)]
+        {
+            let mut bent = whole;
+            bent[at] = wrong;
+            assert!(order(&bent).is_none(), "{wrong} at {at}");
+        }
+        assert!(order(&[]).is_none() && order(&whole[..1]).is_none() && order(&whole[..7]).is_none());
+        let questions = [
+            (Question::Gram { offset: 0 }, 4),
+            (Question::LineGrams { lines: Lines::Rows }, 6),
+            (Question::LineGrams { lines: Lines::Columns }, 9),
+            (Question::Sums { by: By::Variance, rungs: 4 }, 5),
+            (Question::Levels { key: MaskKey { seed: [0; 2], stream: [0; 2] }, ranks: None }, LEVELS + 1),
+            (Question::Importance, 5),
+            (Question::Overlaps { epsilon: 0 }, 2),
+        ];
+        for (question, len) in questions {
+            let read = |numbers: &[f64]| Answer::read(&question, &sources(), numbers);
+            assert!(read(&vec![1.0; len]).is_some(), "{question:?}");
+            assert!(read(&vec![1.0; len + 1]).is_none() && read(&vec![1.0; len - 1]).is_none(), "{question:?}");
+            assert!(read(&vec![f64::NAN; len]).is_none(), "{question:?}");
+        }
+    }
+}
