@@ -44,6 +44,8 @@ struct Case {
     finite: bool,
     #[serde(default)]
     masks: BTreeMap<String, Mask>,
+    #[serde(default)]
+    keep_prob: BTreeMap<String, Tensor>,
 }
 
 #[derive(Deserialize)]
@@ -185,6 +187,45 @@ fn dare_and_della_on_recorded_masks_are_mergekits() {
         case.per_input.remove("density");
         compare(&case.id, &merge(&case, &tensors), &case.output.data);
     }
+}
+
+/// mergekit's recorded probabilities against how often ggraft keeps an element: the reference tensors many times over, in one matrix.
+#[test]
+fn della_keeps_elements_as_often_as_mergekit_says() {
+    const TIMES: usize = 1500;
+    let Reference { tensors, cases } = load();
+    let mut checked = 0;
+    for case in cases.iter().filter(|case| case.method == "della_linear") {
+        for (input, probabilities) in &case.keep_prob {
+            let folder = Folder::new();
+            let base = case.base.as_ref().unwrap();
+            for name in [base, input] {
+                let Tensor { shape, data } = &tensors[name];
+                let row = *shape.last().unwrap();
+                let shape = vec![TIMES as u64 * data.len() as u64 / row, row];
+                write_model(&folder.path(&format!("{name}.gguf")), &Tensor { shape, data: data.repeat(TIMES) });
+            }
+            let own = |parameter: &str| case.per_input[parameter][input];
+            let recipe = json!({
+                "merge_method": "della_linear", "base_model": format!("{base}.gguf"), "out_type": "f32", "parameters": { "rescale": false },
+                "models": [{ "model": format!("{input}.gguf"),
+                    "parameters": { "weight": 1.0, "density": own("density"), "epsilon": own("epsilon") } }],
+            });
+            let out = folder.path("out.gguf");
+            let recipe = folder.write("recipe.yaml", recipe.to_string());
+            let done = ggraft(["export".as_ref(), recipe.as_os_str(), "-o".as_ref(), out.as_os_str()]);
+            assert_eq!(done.code(), 0, "{done:?}");
+            let merged = values(&out, "blk.0.ffn_down.weight");
+            for (i, p) in probabilities.data.iter().enumerate() {
+                let base = tensors[base].data[i];
+                let kept = merged.iter().skip(i).step_by(probabilities.data.len()).filter(|m| **m != base).count();
+                let (wanted, sigma) = (f64::from(*p) * TIMES as f64, (f64::from(p * (1.0 - p)) * TIMES as f64).sqrt());
+                assert!((kept as f64 - wanted).abs() < 5.0 * sigma, "{input}, element {i}: {kept} of {TIMES}, not {p}");
+                checked += 1;
+            }
+        }
+    }
+    assert_eq!(checked, 3 * (512 + 64));
 }
 
 /// The result of `dare_ties` where every delta of two models is 1: at each element the number of models that kept theirs.

@@ -64,12 +64,11 @@ fn arcee_fusion_takes_the_same_elements_with_and_without_the_offset() {
     let fusion = MethodSpec::find("arcee_fusion").unwrap();
     let text = example(fusion, |_| None, "out_type: f32");
     let real = plain.merged(&plain.plan(&text), RARE);
-    let taken = |family: &Family, merged: &[f32]| {
-        merged.iter().zip(family.values(1, RARE)).map(|(m, other)| *m == other).collect::<Vec<bool>>()
-    };
-    let stored = gemma.merged(&gemma.plan(&text), RARE);
-    assert_eq!(taken(&gemma, &stored), taken(&plain, &real));
-    assert!(taken(&plain, &real).contains(&true) && taken(&plain, &real).contains(&false));
+    let base = plain.values(0, RARE);
+    let taken = real.iter().zip(&base).filter(|(r, b)| (*r - *b).abs() > 0.01).count();
+    assert!((20..200).contains(&taken), "{taken} of {} taken", real.len());
+    let want: Vec<f32> = real.iter().map(|r| r + 1.0).collect();
+    assert_close(&gemma.merged(&gemma.plan(&text), RARE), &want, 2e-6);
 }
 
 #[test]
