@@ -45,9 +45,13 @@ pub(super) fn arguments() -> impl Iterator<Item = OsString> {
 /// The merge methods, for the end of the long help.
 pub(super) fn methods_help() -> String {
     let mut help = "Merge methods (`merge_method` of a recipe):\n".to_owned();
-    for MethodSpec { name, summary, parameters, .. } in METHODS {
-        let parameters: Vec<&str> = parameters.iter().map(|p| p.name).collect();
-        help += &format!("  {name:<16} {summary} ({})\n", parameters.join(", "));
+    for method in METHODS {
+        let MethodSpec { name, summary, .. } = method;
+        help += &format!("  {name}: {summary}\n      models: {}\n", method.arity());
+        let signature = method.signature();
+        if !signature.is_empty() {
+            help += &format!("      parameters: {signature}\n");
+        }
     }
     help + "\nA recipe:\n  merge_method: linear\n  models:\n    - {model: a.gguf, parameters: {weight: 0.6}}\n    - {model: b.gguf, parameters: {weight: 0.4}}\n\nA path through blocks, each in memory once:\n  path:\n    - {model: a.gguf, layers: [0, 20]}\n    - {model: b.gguf, layers: [10, 30], scale: 0.9}"
 }
@@ -76,6 +80,17 @@ pub(super) enum Command {
 pub(super) struct InspectArgs {
     /// A `.gguf` file or a recipe `.yaml`.
     pub model: PathBuf,
+    #[command(flatten)]
+    pub cache: CacheArgs,
+}
+
+/// What is known of parents from one run to the next.
+#[derive(Debug, Args)]
+pub(super) struct CacheArgs {
+    /// File that keeps what merge methods must know of the parents (inner products, order statistics), by the content of their tensors,
+    /// so that the next run need not work it out again. May be shared by all recipes; made if it is not there.
+    #[arg(long = "cache", value_name = "FILE", env = "GGRAFT_CACHE")]
+    pub file: Option<PathBuf>,
 }
 
 /// `ggraft run`.
@@ -99,6 +114,8 @@ pub(super) struct RunArgs {
     #[arg(long)]
     pub chat: bool,
     #[command(flatten)]
+    pub cache: CacheArgs,
+    #[command(flatten)]
     pub compute: ComputeArgs,
 }
 
@@ -114,6 +131,8 @@ pub(super) struct ScoreArgs {
     /// Ask only the first N questions of each task.
     #[arg(long, value_name = "N", value_parser = positive)]
     pub limit: Option<usize>,
+    #[command(flatten)]
+    pub cache: CacheArgs,
     #[command(flatten)]
     pub compute: ComputeArgs,
 }
@@ -137,6 +156,8 @@ pub(super) struct EvolveArgs {
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
     #[command(flatten)]
+    pub cache: CacheArgs,
+    #[command(flatten)]
     pub compute: ComputeArgs,
 }
 
@@ -148,6 +169,8 @@ pub(super) struct BenchArgs {
     /// Merge and copy N times; the median counts.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = positive)]
     pub repeat: usize,
+    #[command(flatten)]
+    pub cache: CacheArgs,
     #[command(flatten)]
     pub compute: ComputeArgs,
 }
@@ -163,6 +186,8 @@ pub(super) struct ExportArgs {
     /// Type of blended matrices, in place of the recipe's `out_type`.
     #[arg(long = "type", value_name = "T")]
     pub out_type: Option<OutTypeArg>,
+    #[command(flatten)]
+    pub cache: CacheArgs,
 }
 
 /// `ggraft serve`.

@@ -10,7 +10,7 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use super::args::EvolveArgs;
-use super::output::{duration, print, print_json, table};
+use super::output::{duration, print, print_json, save_cache, table};
 use super::progress::bar;
 use crate::evolve::{
     BEST, Config, Event, EvolveError, Identity, Journal, LiveScorer, Outcome, Stages, UNIFORM, WEIGHTS,
@@ -32,13 +32,17 @@ pub(super) fn evolve(args: &EvolveArgs, as_json: bool) -> anyhow::Result<()> {
         let load = |data: Option<&Path>| Task::load_on(&goal.task, data, None).map(Arc::new);
         goals.push((goal.weight, load(goal.search.as_deref())?, load(Some(&goal.test))?));
     }
-    let siblings = Siblings::open(config.models.iter().map(|m| m.path.as_path()))?;
+    let mut siblings = Siblings::open(config.models.iter().map(|m| m.path.as_path()))?;
+    if let Some(cache) = args.cache.open()? {
+        siblings = siblings.cached(cache);
+    }
     let layers: Vec<u32> = siblings.parents().iter().map(Parent::block_count).collect();
     let stages = Stages::new(&config, &layers)?;
     // Compiled once before anything runs: what the models lack is found now, not after the first generation.
     for recipe in stages.samples(&config)? {
         siblings.plan(&recipe)?;
     }
+    save_cache(&siblings);
     let identity = Identity::new(
         &config,
         seed,
@@ -61,6 +65,7 @@ pub(super) fn evolve(args: &EvolveArgs, as_json: bool) -> anyhow::Result<()> {
     let mut watch = |event: Event| show(&bar, &event);
     let outcome = search(&config, &stages, budget, seed, &mut scorer, &mut journal, &mut watch)?;
     bar.finish_and_clear();
+    save_cache(&siblings);
 
     let best_path = args.out.join("best.yaml");
     let Some(best) = &outcome.best else { bail!("stopped before the first candidate was scored") };

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::args::{ExportArgs, OutTypeArg};
-use super::output::{BadInput, bytes, duration, print, print_json, warn};
+use super::output::{BadInput, bytes, duration, print, print_json, save_cache, warn};
 use crate::image;
 use crate::open::{Virtual, is_recipe};
 use crate::recipe::{MethodSpec, ModelRef, OutType, Recipe, Slice, Source};
@@ -17,7 +17,8 @@ pub(super) fn export(args: &ExportArgs, as_json: bool) -> anyhow::Result<()> {
         recipe.out_type = ty.into();
     }
     warn(&recipe);
-    let Virtual { siblings, plan, .. } = Virtual::new(recipe)?;
+    let Virtual { siblings, plan, .. } = Virtual::new(recipe, args.cache.open()?)?;
+    save_cache(&siblings);
     // The maps of a parent would change under the merge, and the parent would be lost.
     for parent in siblings.parents() {
         if same_file(parent.path(), &args.output) {

@@ -10,7 +10,7 @@ use crate::generate::{End, Generator, Output, Reason, Request};
 use crate::model::{ContextSize, Message, Sampling};
 
 pub(super) fn run(args: &RunArgs, as_json: bool) -> anyhow::Result<()> {
-    let model = open(&args.model)?;
+    let model = open(&args.model, &args.cache)?;
     let vocabulary = model.vocabulary()?;
     let prompt = if args.chat {
         vocabulary.render_chat(&[Message::new("user", &args.prompt)], &Map::new())?

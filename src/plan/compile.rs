@@ -2,9 +2,10 @@
 
 use ggraft_kernels::Program;
 
-use super::methods::{Case, Input, METHODS};
+use super::methods::{self, Case, Input};
 use super::path::{ALIGNMENT, Merge};
-use super::{Home, Plan, PlanError, PlannedTensor, SourceRef, Statistics, bare, schedule, source, types};
+use super::statistics::Statistics;
+use super::{Home, Plan, PlanError, PlannedTensor, SourceRef, bare, schedule, source, types};
 use crate::ggml::CODECS;
 use crate::gguf::{Parent, TensorInfo, block_of};
 use crate::recipe::{BlockSite, PathBlock, Recipe, Resolved, Site, TensorName};
@@ -12,6 +13,11 @@ use crate::recipe::{BlockSite, PathBlock, Recipe, Resolved, Site, TensorName};
 /// Tables that follow from the architecture and are no weights: the same in all siblings, never blended.
 const TABLES: [&str; 4] =
     ["rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight", "attn_rot_embd"];
+
+/// The matrix that llama.cpp computes logits with, and the one that it takes where there is none.
+const OUTPUT: &str = "output.weight";
+/// See [`OUTPUT`].
+const EMBEDDING: &str = "token_embd.weight";
 
 /// The seed of random masks.
 const MASK_SEED: [u32; 2] = [0, 0];
@@ -93,7 +99,20 @@ impl Compiler<'_> {
                 }
             }
         }
+        if self.parents[self.template].position(OUTPUT).is_none() && self.has_output() {
+            merge.after.push(self.tensor(OUTPUT, ordinal)?);
+        }
         Ok(merge)
+    }
+
+    /// Whether any model that the tensors behind the blocks come from has an output matrix of its own. Then the merged model has one,
+    /// to which tied models give their embeddings.
+    fn has_output(&self) -> bool {
+        let own = |model: usize| self.parents[model].position(OUTPUT).is_some();
+        match self.recipe.slices.last() {
+            Some(slice) => slice.sources.iter().any(|source| own(source.model)),
+            None => own(self.last),
+        }
     }
 
     /// Compiles all tensors of the merge's block `number`: those that its template source has. `ordinal` is that of the first.
@@ -159,6 +178,9 @@ impl Compiler<'_> {
         let case = Case {
             tensor: name,
             elements: usize::try_from(first.elements()).expect("a mapped tensor"),
+            row: usize::try_from(first.shape[0]).expect("a mapped tensor"),
+            slices: experts(name, &first.shape),
+            slice: 0,
             base,
             shared: &shared,
             inputs,
@@ -197,9 +219,9 @@ impl Compiler<'_> {
 
     fn compile_method(&self, case: &Case) -> Result<Program, PlanError> {
         let name = self.recipe.method.name;
-        let (_, compile) = METHODS.iter().find(|(n, _)| *n == name).expect("a test holds the two tables together");
-        let program = compile(case)?;
-        match first_bad_number(&program) {
+        let program = methods::compile(name, case)?;
+        // A factor that is not finite would make NaNs of whole tensors.
+        match program.factors().into_iter().find(|factor| !factor.is_finite()) {
             None => Ok(program),
             Some(number) => Err(PlanError::Undefined {
                 tensor: case.tensor.to_owned(),
@@ -219,7 +241,8 @@ impl Compiler<'_> {
     }
 
     fn find(&self, parent: usize, name: &str) -> Result<SourceRef, PlanError> {
-        match self.parents[parent].position(name) {
+        let tied = || self.parents[parent].position(EMBEDDING).filter(|_| name == OUTPUT);
+        match self.parents[parent].position(name).or_else(tied) {
             Some(tensor) => Ok(SourceRef { parent, tensor }),
             None => Err(PlanError::MissingTensor {
                 tensor: name.to_owned(),
@@ -258,22 +281,16 @@ fn is_whole(program: &Program) -> bool {
     match program {
         Program::Sum { terms, constant } => *constant == 0.0 && terms.iter().all(|t| t.coefficient == 1.0),
         Program::TaskVectors { vectors, .. } => vectors.is_empty(),
+        Program::Elected { vectors, .. } | Program::Overlap { vectors, .. } => vectors.is_empty(),
+        Program::Slices { programs, .. } => programs.iter().all(is_whole),
+        Program::LineSum { .. } | Program::Near { .. } | Program::Important { .. } => false,
         Program::Copy { .. } => true,
         Program::Scaled { program, factor } => *factor == 1.0 && is_whole(program),
     }
 }
 
-/// A factor that is not finite would make NaNs of whole tensors.
-fn first_bad_number(program: &Program) -> Option<f32> {
-    let numbers: Vec<f32> = match program {
-        Program::Copy { .. } => vec![],
-        Program::Sum { terms, constant } => terms.iter().map(|t| t.coefficient).chain([*constant]).collect(),
-        Program::TaskVectors { vectors, lambda, .. } => {
-            vectors.iter().flat_map(|v| [v.weight, v.rescale]).chain([*lambda]).collect()
-        }
-        Program::Scaled { program, factor } => {
-            return first_bad_number(program).or(Some(*factor).filter(|f| !f.is_finite()));
-        }
-    };
-    numbers.into_iter().find(|n| !n.is_finite())
+/// How many experts a tensor stacks on each other. GGUF has all of a layer's in one tensor; to be merged, each is a matrix of its own.
+fn experts(name: &str, shape: &[u64]) -> usize {
+    let stacked = name.contains("_exps.") && shape.len() > 2;
+    usize::try_from(if stacked { shape[2..].iter().product() } else { 1 }).expect("a mapped tensor")
 }

@@ -22,6 +22,7 @@ pub(crate) mod tests;
 
 pub use error::PlanError;
 use statistics::Statistics;
+pub use statistics::{Cache, CacheError};
 
 /// The key of a model's kind, and of the difference that explains all others.
 const ARCHITECTURE: &str = "general.architecture";
@@ -105,6 +106,27 @@ impl Siblings {
     /// [`PlanError::Parent`] naming the file, [`PlanError::Different`].
     pub fn open<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<Self, PlanError> {
         Self::new(paths.into_iter().map(Parent::open).collect::<Result<_, _>>()?)
+    }
+
+    /// The same with every order statistic exact, where otherwise densities are met to within a thousandth. Each new density costs passes
+    /// over the parents.
+    pub fn exact(mut self) -> Self {
+        self.statistics.exact = true;
+        self
+    }
+
+    /// The same with what `cache` knows of the parents, and adding to that.
+    pub fn cached(mut self, cache: Cache) -> Self {
+        self.statistics.cache = Some(cache);
+        self
+    }
+
+    /// Writes what has been learnt to the cache, if there is one.
+    ///
+    /// # Errors
+    /// [`CacheError`] naming the file.
+    pub fn save_cache(&self) -> Result<(), CacheError> {
+        self.statistics.cache.as_ref().map_or(Ok(()), Cache::save)
     }
 
     /// The parents, in the recipe's order.

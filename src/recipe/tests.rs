@@ -354,22 +354,11 @@ fn hugging_face_filters_catch_what_they_mean_and_nothing_else() {
 }
 
 #[test]
-fn the_method_table_has_the_six_methods_with_defaults_they_would_accept() {
+fn the_method_table_has_all_twenty_methods_with_defaults_they_would_accept() {
     let names: Vec<_> = METHODS.iter().map(|method| method.name).collect();
-    assert_eq!(
-        names,
-        [
-            "linear",
-            "slerp",
-            "multislerp",
-            "karcher",
-            "task_arithmetic",
-            "ties",
-            "dare_linear",
-            "dare_ties",
-            "passthrough"
-        ]
-    );
+    let all = "linear slerp nuslerp multislerp karcher task_arithmetic ties dare_linear dare_ties breadcrumbs breadcrumbs_ties della \
+               della_linear model_stock sce nearswap arcee_fusion passthrough ram ramplus_tl";
+    assert_eq!(names.join(" "), all);
     for method in METHODS {
         for (i, spec) in method.parameters.iter().enumerate() {
             assert!(!spec.doc.is_empty() && method.parameters[..i].iter().all(|other| other.name != spec.name));

@@ -9,7 +9,6 @@ import pathlib
 import select
 import signal
 import subprocess
-import threading
 import time
 
 import httpx
@@ -18,6 +17,10 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[2]
 QUICKSTART = ROOT / "recipes" / "quickstart"
 PROGRAM = pathlib.Path(os.environ.get("GGRAFT", ROOT / "target" / "release" / "ggraft")).absolute()
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 # A server on two busy cores needs a moment to merge its models, never this long.
 START_SECONDS = 120
 
@@ -34,7 +37,7 @@ class Server:
         command = [PROGRAM, "serve", *map(str, arguments), "--port", str(port), "--json"]
         command += ["--api-key", key] if key else []
         with open(log, "wb") as stderr:
-            self.process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=stderr, text=True)
+            self.process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=stderr)
         try:
             self.url = self._wait_for_url()
         except BaseException:
@@ -44,12 +47,15 @@ class Server:
         self.http = httpx.Client(base_url=self.url, headers=headers, timeout=120)
 
     def _wait_for_url(self):
-        ready, _, _ = select.select([self.process.stdout], [], [], START_SECONDS)
-        line = self.process.stdout.readline() if ready else ""
-        assert line, f"`ggraft serve` did not say where it listens; it wrote:\n{self.stderr()}"
-        # Whatever else comes must not block the server.
-        threading.Thread(target=self.process.stdout.read, daemon=True).start()
-        return json.loads(line)["url"].rstrip("/")
+        said, end = b"", time.monotonic() + START_SECONDS
+        while select.select([self.process.stdout], [], [], max(0, end - time.monotonic()))[0]:
+            piece = os.read(self.process.stdout.fileno(), 4096)
+            said += piece
+            if said.rstrip().endswith(b"}"):
+                return json.loads(said)["url"].rstrip("/")
+            if not piece:
+                break
+        raise AssertionError(f"`ggraft serve` did not say where it listens; it wrote:\n{self.stderr()}")
 
     @property
     def address(self):
@@ -120,11 +126,17 @@ def start(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def server(start, tmp_path_factory):
+def chat_recipe(tmp_path_factory):
+    """A recipe with a chat template, which the quickstart's models do not have."""
+    path = tmp_path_factory.mktemp("models") / "chat.yaml"
+    path.write_text(f"merge_method: passthrough\nmodels:\n  - model: {QUICKSTART}/math-Q8_0.gguf\nchat_template: {json.dumps(CHATML)}\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def server(start, chat_recipe):
     """The common server: the quickstart's recipe (first, so it answers requests without `model`), a file, and a recipe that chats."""
-    chat = tmp_path_factory.mktemp("models") / "chat.yaml"
-    chat.write_text(f"merge_method: passthrough\nmodels:\n  - model: {QUICKSTART}/math-Q8_0.gguf\nchat_template: chatml\n")
-    return start(QUICKSTART / "recipe.yaml", QUICKSTART / "base-Q8_0.gguf", chat)
+    return start(QUICKSTART / "recipe.yaml", QUICKSTART / "base-Q8_0.gguf", chat_recipe)
 
 
 @pytest.fixture(autouse=True)

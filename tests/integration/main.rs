@@ -4,6 +4,7 @@ mod chat;
 mod contract;
 mod exact;
 mod flow;
+mod methods;
 mod mistakes;
 mod path;
 mod reference;
