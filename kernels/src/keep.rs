@@ -115,7 +115,12 @@ pub(crate) fn sparsify(keep: Keep, first: usize, delta: &mut [f32], difference: 
     match keep {
         Keep::All => {}
         Keep::Nothing => delta.fill(0.0),
-        Keep::Largest(cut) => retain(first, delta, |magnitude, index| cut.keeps(magnitude, index)),
+        Keep::Largest(cut) => {
+            let ties = usize::try_from(cut.ties_end).unwrap_or(usize::MAX).saturating_sub(first).min(delta.len());
+            let (before, behind) = delta.split_at_mut(ties);
+            at_least(cut.from.min(cut.above), before);
+            at_least(cut.above, behind);
+        }
         Keep::Band { inner, outer } => {
             retain(first, delta, |magnitude, index| outer.keeps(magnitude, index) && !inner.keeps(magnitude, index));
         }
@@ -145,6 +150,14 @@ pub(crate) fn sparsify(keep: Keep, first: usize, delta: &mut [f32], difference: 
                 start = row.end;
             }
         }
+    }
+}
+
+/// Zeroes magnitudes with lower bits. Loops over one signed bound become vector instructions where [`Cut::keeps`] does not.
+fn at_least(bits: u32, delta: &mut [f32]) {
+    let Ok(least) = i32::try_from(bits) else { return delta.fill(0.0) };
+    for d in delta {
+        *d = if d.abs().to_bits().cast_signed() >= least { *d } else { 0.0 };
     }
 }
 
