@@ -72,7 +72,7 @@ pub enum ServeError {
     #[error(transparent)]
     Study(#[from] StudyError),
     /// A web page's name that is none.
-    #[error("`{origin}` is no origin; write it as `https://example.org` or `*` is not allowed")]
+    #[error("`{origin}` is no origin of a web page; write it as `https://example.org` (`*` is not taken)")]
     Origin {
         /// As given.
         origin: String,

@@ -111,16 +111,6 @@ impl Revision {
         }
     }
 
-    /// Whether llama.cpp can go on with the same model and context when this takes the place of `other`.
-    pub fn is_like(&self, other: &Self) -> bool {
-        match (&self.source, &other.source) {
-            (Source::Recipe { plan, .. }, Source::Recipe { plan: of_other, .. }) => {
-                plan.bare_header == of_other.bare_header && self.speaks_like(other)
-            }
-            _ => false,
-        }
-    }
-
     /// Whether tokens mean the same to both.
     pub fn speaks_like(&self, other: &Self) -> bool {
         self.vocabulary.same_tokenizer(&other.vocabulary)

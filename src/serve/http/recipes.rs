@@ -121,7 +121,7 @@ pub(super) async fn plan(State(app): State<App>, Id(id): Id, Text(text): Text) -
         (current?, true)
     } else {
         let next = Arc::new(block_in_place(|| app.catalog.prepare(&id, &text))?);
-        let same_shape = current.is_ok_and(|current| next.is_like(&current));
+        let same_shape = current.is_ok_and(|current| next.shape == current.shape);
         (next, same_shape)
     };
     let Source::Recipe { family, plan, .. } = &next.source else {
