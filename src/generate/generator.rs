@@ -67,7 +67,8 @@ impl<T> Generator<T> {
         }
         let free = self.slots.iter().enumerate().filter(|(_, slot)| slot.job.is_none());
         // Of equals, the one that has been idle longest.
-        let best = free.max_by_key(|(index, slot)| (slot.common_prefix(&request), std::cmp::Reverse((slot.used, *index))));
+        let best =
+            free.max_by_key(|(index, slot)| (slot.common_prefix(&request), std::cmp::Reverse((slot.used, *index))));
         let (index, slot) = best.expect("the caller has asked whether a slot is free");
         let common = slot.common_prefix(&request);
         let job = Job::new(tag, request, common, live.vocabulary())?;

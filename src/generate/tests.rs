@@ -82,7 +82,8 @@ fn greedy(live: &Live, text: &str, max_tokens: usize) -> Request {
 fn prompt_likelihoods_are_those_that_scoring_computes() {
     let mut live = live(2);
     let prompts = [PROMPT, "Question: Two and two?\nAnswer: 4. It is 4 since 2+2=4."];
-    let requests = prompts.map(|p| Request { prompt_likelihoods: Some(PromptLikelihoods::all(3)), ..greedy(&live, p, 1) });
+    let requests =
+        prompts.map(|p| Request { prompt_likelihoods: Some(PromptLikelihoods::all(3)), ..greedy(&live, p, 1) });
     let mut generator = Generator::new(&live);
     let answers = run(&mut live, &mut generator, requests.to_vec());
     let prompts: Vec<_> = requests.iter().map(|r| r.prompt.clone()).collect();
@@ -117,7 +118,8 @@ fn reading_without_generating_tells_the_prompt_alone() {
     let answer = alone(&mut live, request);
     assert_eq!((answer.prompt.len(), answer.tokens.len()), (count - 1, 0));
     assert!(matches!(answer.end.unwrap().reason, Reason::Length));
-    let one = Request { prompt_likelihoods: Some(PromptLikelihoods::all(1)), ..Request::greedy(vec![LlamaToken(5)], 0) };
+    let one =
+        Request { prompt_likelihoods: Some(PromptLikelihoods::all(1)), ..Request::greedy(vec![LlamaToken(5)], 0) };
     assert!(alone(&mut live, one).prompt.is_empty());
 }
 
