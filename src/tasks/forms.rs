@@ -8,7 +8,7 @@ use serde_saphyr::Location;
 
 use super::data::{Row, row_error};
 use super::schema::{ChoiceForm, Shots, Spec};
-use super::template::{MAX_RENDERED_BYTES, Templates};
+use super::template::{MAX_RENDERED_BYTES, Templates, inside_braces};
 use super::{Choices, Kind, Question, TaskError, choice};
 
 /// The templates of a task, compiled, and what a row becomes in them.
@@ -36,7 +36,8 @@ impl<'a> Forms<'a> {
         let mut answer = None;
         if let Some(written) = &spec.answer {
             templates.add("answer", &written.value).map_err(|message| (written.referenced, message))?;
-            answer = templates.expression("answer", &written.value).and_then(Result::ok).map(str::to_owned);
+            let expression = inside_braces(&written.value).filter(|inside| templates.check("answer", inside).is_ok());
+            answer = expression.map(str::to_owned);
         }
         let mut choices = ChoiceSource::Templates(Vec::new());
         if let Some(written) = &spec.choices {
@@ -51,16 +52,13 @@ impl<'a> Forms<'a> {
                 }
                 ChoiceForm::List(source) => {
                     let no_list = || {
-                        let what = "`choices` is a list of templates, or one `{{ expression }}` for a list, such as a column that holds one";
-                        let plain = !source.contains(['{', '}']);
-                        let hint = if plain {
-                            format!(": did you mean `{{{{ {} }}}}`?", source.trim())
-                        } else {
-                            String::new()
-                        };
-                        at(format!("{what}{hint}"))
+                        at("`choices` is a list of templates, or one `{{ expression }}` for a list, such as a column that holds one"
+                            .to_owned())
                     };
-                    let expression = templates.expression("choices", source).ok_or_else(no_list)?.map_err(at)?;
+                    // A bare name means nothing else here.
+                    let bare = || Some(source.trim()).filter(|name| !name.is_empty() && !name.contains(['{', '}']));
+                    let expression = inside_braces(source).or_else(bare).ok_or_else(no_list)?;
+                    templates.check("choices", expression).map_err(at)?;
                     ChoiceSource::Expression(expression.to_owned())
                 }
             };
@@ -128,6 +126,10 @@ impl<'a> Forms<'a> {
         let bytes: usize = texts.iter().map(String::len).sum();
         if bytes > MAX_RENDERED_BYTES {
             return Err(at(format!("`choices` come to `{bytes}` bytes, the limit is `{MAX_RENDERED_BYTES}`")));
+        }
+        if self.spec.default_delimiter && texts.iter().any(|text| text.starts_with(char::is_whitespace)) {
+            let message = "a choice begins with white space, and a space goes before it already: set `delimiter`, to `\"\"` for none";
+            return Err(at(message.to_owned()));
         }
         let answer = match &self.answer {
             Some(expression) => self.templates.value("answer", expression, file, row)?,

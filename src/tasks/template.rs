@@ -59,11 +59,10 @@ impl Templates {
         }
     }
 
-    /// What stands inside `source` if that is one `{{ expression }}` and nothing else; the error says what is wrong with it.
-    pub(super) fn expression<'a>(&self, key: &str, source: &'a str) -> Option<Result<&'a str, String>> {
-        let inside = source.trim().strip_prefix("{{")?.strip_suffix("}}")?;
-        let compiled = self.environment.compile_expression_owned(inside);
-        Some(compiled.map(|_| inside).map_err(|e| format!("template `{key}`: {e}")))
+    /// Whether `expression`, which stands under `key`, is one; the error says what is wrong with it.
+    pub(super) fn check(&self, key: &str, expression: &str) -> Result<(), String> {
+        let compiled = self.environment.compile_expression_owned(expression.to_owned());
+        compiled.map(|_| ()).map_err(|e| format!("template `{key}`: {e}"))
     }
 
     /// The value of `expression`, which stands under `key`, for `row`, a row of `file`; lists have no undefined items.
@@ -102,6 +101,12 @@ impl Templates {
         let (file, template) = (file.to_owned(), key.to_owned());
         Some(TaskError::MissingColumn { file, line: row.line, template, column, present })
     }
+}
+
+/// What stands inside `{{ }}` if `source` is that and nothing else; whether it is one expression remains to be seen.
+pub(super) fn inside_braces(source: &str) -> Option<&str> {
+    // minijinja panics where an expression by itself has what ends one in a template.
+    source.trim().strip_prefix("{{")?.strip_suffix("}}").filter(|inside| !inside.contains("}}"))
 }
 
 fn failed(key: &str, file: &Path, row: &Row, error: &Error) -> TaskError {

@@ -278,9 +278,9 @@ fn a_choice_task_that_cannot_be_asked_is_refused_with_its_line() {
         &[&format!("error: {task_name}:2:7: "), "needs `choices`"],
     );
     score(
-        &text.replace("\"{{ options }}\"", "options"),
+        &text.replace("{{ options }}", "{% options %}"),
         row,
-        &[&format!("error: {task_name}:4:10: "), "did you mean `{{ options }}`?"],
+        &[&format!("error: {task_name}:4:10: "), "a list of templates, or one `{{ expression }}` for a list"],
     );
     score(
         &format!("{text}metric: number\n"),

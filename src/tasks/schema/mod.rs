@@ -42,6 +42,8 @@ pub(super) struct Spec {
     pub prompt: Spanned<String>,
     pub answer: Option<Spanned<String>>,
     pub choices: Option<Spanned<ChoiceForm>>,
+    /// Whether the space before choices is only the default.
+    pub default_delimiter: bool,
     pub kind: Kind,
     pub chat: bool,
     pub limit: Option<usize>,
@@ -174,6 +176,7 @@ pub(super) fn parse(file: &Path, text: &str) -> Result<Spec, TaskError> {
         prompt: task.prompt,
         answer: task.answer,
         choices: task.choices,
+        default_delimiter: task.delimiter.is_none() && !chat,
         kind,
         chat,
         limit: task.limit.map(|limit| limit.value),

@@ -56,10 +56,15 @@ fn choices_may_be_templates_or_any_expression_for_a_list() {
         (r#"" {{ options[:2] | map('upper') | list }} ""#, ["RED", "BLUE"]),
         (r#""{{ options[:2] | map('upper') }}""#, ["RED", "BLUE"]),
         ("[yes, 0.50]", ["yes", "0.50"]),
+        ("options[:2]", ["red", "blue"]),
+        ("\"['x', 'y']\"", ["x", "y"]),
     ] {
         let yaml = with("choices", form).replace("{{ label }}", "{{ 1 }}");
         assert_eq!(choices(&load(&yaml).unwrap())[0], (first.to_vec(), 1), "{form}");
     }
+    // An answer of several parts is text.
+    let parts = with("answer", r#""{{ a[:1] }}{{ a[1:] }}""#);
+    assert_eq!(choices(&load(&parts).unwrap())[0].1, 0);
     // As the harness's tasks find the index of a letter.
     let letters = with("answer", r#""{{ keys.index(key) }}""#);
     assert_eq!(choices(&load(&letters).unwrap()).iter().map(|(_, right)| *right).collect::<Vec<_>>(), [1, 0, 0]);
@@ -75,6 +80,19 @@ fn metric_and_delimiter_are_taken_as_written() {
     assert_eq!(kind.delimiter, "");
     let chat = error(load(&(with("chat", "true") + "delimiter: \" \"\n")));
     assert!(chat.starts_with("task.yaml:8:12: `delimiter` means nothing with `chat: true`"), "{chat}");
+}
+
+#[test]
+fn choices_with_their_own_space_want_a_word_on_the_delimiter() {
+    let yaml = with("choices", r#"[" {{ a }}", " {{ b }}"]"#);
+    let text = error(load(&yaml));
+    assert!(
+        text.starts_with("data.jsonl:1: a choice begins with white space") && text.contains("`delimiter`"),
+        "{text}"
+    );
+    for more in ["delimiter: \"\"\n", "delimiter: \" \"\n", "chat: true\n"] {
+        assert_eq!(choices(&load(&(yaml.clone() + more)).unwrap())[0].0, [" red", " blue"], "{more}");
+    }
 }
 
 #[test]
@@ -98,9 +116,11 @@ fn keys_that_a_choice_task_lacks_or_cannot_have_are_named() {
     }
     assert!(error(load(&with("choices", "{a: b}"))).starts_with("task.yaml:6:"));
     assert!(error(load(&with("choices", "[[a], b]"))).starts_with("task.yaml:6:"));
-    let column = error(load(&with("choices", "options")));
-    assert!(column.starts_with("task.yaml:6:10: `choices` is a list of templates"), "{column}");
-    assert!(column.ends_with("did you mean `{{ options }}`?"), "{column}");
+    for no_list in ["\"{% for o in options %}{{ o }}{% endfor %}\"", "\"\"", "\"{{ a }}{{ b\"", "\"{{ a }}, {{ b }}\""]
+    {
+        let text = error(load(&with("choices", no_list)));
+        assert!(text.starts_with("task.yaml:6:10: `choices` is a list of templates"), "{text}");
+    }
     let broken = error(load(&with("choices", "\"{{ options options }}\"")));
     assert!(broken.starts_with("task.yaml:6:10: template `choices`: "), "{broken}");
     let item = error(load(&with("choices", "[a, \"{{ b \"]")));
