@@ -125,12 +125,17 @@ pub(super) struct ScoreArgs {
     /// `.gguf` files and recipe `.yaml`s.
     #[arg(required = true)]
     pub models: Vec<PathBuf>,
-    /// Task files: what to ask and how to judge the answers.
+    /// Task files: what to ask and how to judge the answers (`kind: generate`), which answer is the most likely (`choice`), or how
+    /// likely texts are (`perplexity`).
     #[arg(long = "task", value_name = "TASK.yaml", required = true, num_args = 1..)]
     pub tasks: Vec<PathBuf>,
     /// Ask only the first N questions of each task.
     #[arg(long, value_name = "N", value_parser = positive)]
     pub limit: Option<usize>,
+    /// With --json, add `items` to each result: for every question its line in the data and its score; for questions with choices the
+    /// index of the right one and each one's log-likelihood.
+    #[arg(long, requires = "json")]
+    pub items: bool,
     #[command(flatten)]
     pub cache: CacheArgs,
     #[command(flatten)]

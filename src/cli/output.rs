@@ -16,7 +16,7 @@ use crate::model::ModelError;
 use crate::open::{Kind, Model, OpenError};
 use crate::plan::{Cache, CacheError, PlanError, Siblings};
 use crate::recipe::{Recipe, RecipeError};
-use crate::score::PERPLEXITY;
+use crate::score::{PERPLEXITY, ScoreError};
 use crate::serve::ServeError;
 use crate::tasks::TaskError;
 
@@ -137,6 +137,7 @@ pub(super) fn is_bad_input(error: &anyhow::Error) -> bool {
             || cause.downcast_ref::<EvolveError>().is_some_and(EvolveError::is_bad_input)
             || cause.downcast_ref::<ServeError>().is_some_and(ServeError::is_bad_input)
             || matches!(cause.downcast_ref(), Some(ModelError::TooLong { .. } | ModelError::EmptyPrompt))
+            || matches!(cause.downcast_ref(), Some(ScoreError::EmptyPrompt { .. } | ScoreError::EmptyChoice { .. }))
             || cause.is::<BadInput>()
     })
 }

@@ -8,7 +8,7 @@ use super::args::ScoreArgs;
 use super::output::{duration, interval, open, print, print_json, table, value};
 use super::progress::bar;
 use crate::score::{PERPLEXITY, Prepared, Progress, Score, largest_size};
-use crate::tasks::Task;
+use crate::tasks::{Question, Task};
 
 pub(super) fn score(args: &ScoreArgs, as_json: bool) -> anyhow::Result<()> {
     // Everything that can be wrong with the input is found before the first model is loaded.
@@ -32,19 +32,26 @@ pub(super) fn score(args: &ScoreArgs, as_json: bool) -> anyhow::Result<()> {
             };
             let score = prepared.score_all(&mut live, &mut Progress::new(&mut on_step))?;
             bar.finish_and_clear();
-            results.push((name, prepared.task().name.clone(), score));
+            results.push((name, prepared.shared_task(), score));
         }
     }
     if as_json {
-        let results: Vec<Value> = results.iter().map(|(model, task, score)| to_json(model, task, score)).collect();
+        let result = |(model, task, score): &(String, Arc<Task>, Score)| {
+            let mut result = to_json(model, task, score);
+            if args.items {
+                result["items"] = items(task, score);
+            }
+            result
+        };
+        let results: Vec<Value> = results.iter().map(result).collect();
         return print_json(&json!({ "results": results }));
     }
-    let row = |(model, task, s): (String, String, Score)| {
+    let row = |(model, task, s): (String, Arc<Task>, Score)| {
         let e = s.estimate;
         let stderr = if s.metric == PERPLEXITY { format!("{:.4}", e.stderr) } else { value(s.metric, e.stderr) };
         vec![
             model,
-            task,
+            task.name.clone(),
             s.metric.to_owned(),
             value(s.metric, e.value),
             stderr,
@@ -58,10 +65,23 @@ pub(super) fn score(args: &ScoreArgs, as_json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn to_json(model: &str, task: &str, score: &Score) -> Value {
+fn to_json(model: &str, task: &Task, score: &Score) -> Value {
     let e = score.estimate;
     json!({
-        "model": model, "task": task, "metric": score.metric, "value": e.value, "stderr": e.stderr, "ci95": e.ci95,
+        "model": model, "task": task.name, "metric": score.metric, "value": e.value, "stderr": e.stderr, "ci95": e.ci95,
         "n": e.n, "seconds": score.elapsed.as_secs_f64(),
     })
+}
+
+/// An entry for each question.
+fn items(task: &Task, score: &Score) -> Value {
+    let entry = |(index, (question, value)): (usize, (&Question, &f64))| {
+        let mut entry = json!({ "line": question.line, "score": value });
+        if let (Some(choices), Some(logs)) = (&question.choices, score.choices.get(index)) {
+            entry["right"] = choices.right.into();
+            entry["log_likelihoods"] = json!(logs);
+        }
+        entry
+    };
+    task.questions.iter().zip(&score.items).enumerate().map(entry).collect()
 }

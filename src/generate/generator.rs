@@ -22,10 +22,10 @@ struct Row {
     slot: usize,
     /// Where in the batch.
     index: i32,
-    /// The token that follows in the prompt; `None` at its end, and for generated tokens.
-    target: Option<LlamaToken>,
-    /// For a `target`, how many of the most likely tokens to tell; `None` if its likelihood is not asked for.
-    top: Option<usize>,
+    /// The token that follows in the prompt and how many of the most likely ones to tell beside it, if that is asked for.
+    target: Option<(LlamaToken, usize)>,
+    /// Whether it is the last one of what had to be computed, so that the request goes on from there.
+    last: bool,
 }
 
 impl<T> Generator<T> {
@@ -65,16 +65,12 @@ impl<T> Generator<T> {
         if prompt.saturating_add(wanted) > limit as usize {
             return Err((tag, ModelError::TooLong { prompt, wanted, limit }));
         }
-        // Every position's logits are needed where the prompt's likelihoods are asked for.
-        let reuse = |slot: &Slot<T>| match request.prompt_likelihoods {
-            Some(_) => 0,
-            None => slot.common_prefix(&request.prompt),
-        };
         let free = self.slots.iter().enumerate().filter(|(_, slot)| slot.job.is_none());
         // Of equals, the one that has been idle longest.
-        let best = free.max_by_key(|(index, slot)| (reuse(slot), std::cmp::Reverse((slot.used, *index))));
+        let best =
+            free.max_by_key(|(index, slot)| (slot.common_prefix(&request), std::cmp::Reverse((slot.used, *index))));
         let (index, slot) = best.expect("the caller has asked whether a slot is free");
-        let common = reuse(slot);
+        let common = slot.common_prefix(&request);
         let job = Job::new(tag, request, common, live.vocabulary())?;
         let sequence = u32::try_from(index).expect("a slot of the context");
         let kept = live.truncate(sequence, common);
@@ -135,7 +131,7 @@ impl<T> Generator<T> {
             return Err(error);
         }
         self.read_prompts(live);
-        for row in std::mem::take(&mut self.rows).into_iter().filter(|row| row.target.is_none()) {
+        for row in std::mem::take(&mut self.rows).into_iter().filter(|row| row.last) {
             let Some(job) = &mut self.slots[row.slot].job else { continue };
             if let Some(reason) = job.advance(live.logits(row.index), live.vocabulary(), on) {
                 self.end(row.slot, reason, on);
@@ -184,23 +180,28 @@ impl<T> Generator<T> {
         let mut rows_left = most_rows;
         for &(index, piece) in pieces {
             let slot = &mut self.slots[index];
-            let top = slot.job.as_ref().and_then(Job::prompt_top);
+            let Some(job) = &slot.job else { continue };
+            let asked = job.prompt_likelihoods();
             let mut tokens = slot.pending()[..piece].to_vec();
             let remaining = slot.pending().len();
-            if top.is_some() {
-                tokens.truncate(rows_left.max(1));
-                rows_left = rows_left.saturating_sub(tokens.len());
+            let start = slot.computed.len();
+            if let Some(asked) = asked {
+                let before = asked.first_position().saturating_sub(start);
+                tokens.truncate(before.saturating_add(rows_left.max(1)));
+                rows_left = rows_left.saturating_sub(tokens.len().saturating_sub(before));
             }
-            for (offset, token) in tokens.iter().enumerate() {
-                let target = slot.pending().get(offset + 1).copied();
-                let last = offset + 1 == remaining;
-                let logits = last || top.is_some();
-                // Contexts hold far fewer than 2^31 tokens and slots, and batches are filled up to their own size only.
-                let position = i32::try_from(slot.computed.len() + offset).expect("a position inside the context");
-                let sequence = i32::try_from(index).expect("a slot of the context");
+            for (token, position) in tokens.iter().zip(start..) {
+                let next = job.request.prompt.get(position + 1);
+                let asked = asked.filter(|asked| position >= asked.first_position());
+                let target = asked.and_then(|asked| Some((*next?, asked.top)));
+                let last = position + 1 == start + remaining;
+                let logits = last || target.is_some();
                 if logits {
-                    self.rows.push(Row { slot: index, index: self.batch.n_tokens(), target, top });
+                    self.rows.push(Row { slot: index, index: self.batch.n_tokens(), target, last });
                 }
+                // Contexts hold far fewer than 2^31 tokens and slots, and batches are filled up to their own size only.
+                let position = i32::try_from(position).expect("a position inside the context");
+                let sequence = i32::try_from(index).expect("a slot of the context");
                 self.batch.add(*token, position, &[sequence], logits).expect("batches are sized for this");
             }
             slot.computed.extend(tokens);
@@ -209,13 +210,14 @@ impl<T> Generator<T> {
 
     /// Gives prompts the likelihoods of their tokens: the costly part, so all cores take part.
     fn read_prompts(&mut self, live: &Live) {
-        let wanted = self.rows.iter().filter_map(|row| Some((row.slot, live.logits(row.index), row.target?, row.top?)));
-        let wanted: Vec<(usize, &[f32], LlamaToken, usize)> = wanted.collect();
+        let wanted = self.rows.iter().filter_map(|row| Some((row.slot, live.logits(row.index), row.target?)));
+        let wanted: Vec<(usize, &[f32], (LlamaToken, usize))> = wanted.collect();
         let found: Vec<(usize, Likelihood)> = wanted
             .into_par_iter()
-            .map(|(slot, logits, token, top)| (slot, Likelihood::of(logits, token, top)))
+            .map(|(slot, logits, (token, top))| (slot, Likelihood::of(logits, token, top)))
             .collect();
         for (slot, likelihood) in found {
+            self.poisoned |= likelihood.log.is_nan();
             if let Some(job) = &mut self.slots[slot].job {
                 job.read(likelihood);
             }

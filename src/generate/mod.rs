@@ -31,8 +31,30 @@ pub struct Request {
     pub stop: Vec<String>,
     /// Asks how likely each generated token was, and as many of the most likely ones beside it.
     pub likelihoods: Option<usize>,
-    /// The same for each token of the prompt after its first.
-    pub prompt_likelihoods: Option<usize>,
+    /// The same for tokens of the prompt.
+    pub prompt_likelihoods: Option<PromptLikelihoods>,
+}
+
+/// Which of a prompt's tokens should be told how likely they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PromptLikelihoods {
+    /// Index of the first one. Nothing comes before a prompt's first token to predict it, so 0 means the same as 1; what stands before
+    /// the token at `from - 1` may have been computed for an earlier request.
+    pub from: usize,
+    /// As many of the most likely tokens beside each.
+    pub top: usize,
+}
+
+impl PromptLikelihoods {
+    /// Those of every token after the first.
+    pub fn all(top: usize) -> Self {
+        Self { from: 1, top }
+    }
+
+    /// Position of the first token whose logits are needed.
+    fn first_position(self) -> usize {
+        self.from.saturating_sub(1)
+    }
 }
 
 impl Request {
@@ -52,7 +74,7 @@ impl Request {
 /// What comes of a request, in this order: the prompt if asked for, tokens, an end.
 #[derive(Debug)]
 pub enum Output {
-    /// How likely each token of the prompt after its first is.
+    /// How likely the tokens of the prompt are that were asked for.
     Prompt(Vec<Likelihood>),
     /// A generated token.
     Token(Token),

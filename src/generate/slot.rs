@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::text::Text;
-use super::{End, Likelihood, Output, Reason, Request, Token};
+use super::{End, Likelihood, Output, PromptLikelihoods, Reason, Request, Token};
 use crate::model::{LlamaToken, ModelError, Sampler, Vocabulary};
 
 /// A sequence of the context.
@@ -30,22 +30,34 @@ pub(super) struct Job<T> {
     first_token: Option<Instant>,
 }
 
+impl Request {
+    /// How many of the prompt's tokens have to be computed: the last one only for what comes after it.
+    fn read_length(&self) -> usize {
+        match (self.max_tokens, self.prompt_likelihoods) {
+            (0, Some(_)) => self.prompt.len().saturating_sub(1).max(1),
+            _ => self.prompt.len(),
+        }
+    }
+}
+
 impl<T> Slot<T> {
     pub(super) fn new() -> Self {
         Self { computed: Vec::new(), used: 0, job: None }
     }
 
-    /// How many tokens of `prompt` are computed already and can stay: never all, since the last one's logits are needed.
-    pub(super) fn common_prefix(&self, prompt: &[LlamaToken]) -> usize {
-        let common = self.computed.iter().zip(prompt).take_while(|(a, b)| a == b).count();
-        common.min(prompt.len().saturating_sub(1))
+    /// How many tokens of a prompt are computed already and can stay: none from the first one on whose logits are needed.
+    pub(super) fn common_prefix(&self, request: &Request) -> usize {
+        let common = self.computed.iter().zip(&request.prompt).take_while(|(a, b)| a == b).count();
+        let last = request.read_length().saturating_sub(1);
+        let needed = request.prompt_likelihoods.map_or(last, PromptLikelihoods::first_position);
+        common.min(needed).min(last)
     }
 
     /// The tokens that have to be computed next: the rest of the prompt, or the last one generated.
     pub(super) fn pending(&self) -> &[LlamaToken] {
         match &self.job {
             Some(Job { next: Some(token), .. }) => std::slice::from_ref(token),
-            Some(job) => &job.request.prompt[self.computed.len()..],
+            Some(job) => &job.request.prompt[self.computed.len()..job.request.read_length()],
             None => &[],
         }
     }
@@ -72,8 +84,8 @@ impl<T> Job<T> {
         Ok(Self { tag, request, sampler, text, likelihoods, next, reused, generated, start, first_token })
     }
 
-    /// How many of its most likely tokens the prompt's positions should tell, if anything.
-    pub(super) fn prompt_top(&self) -> Option<usize> {
+    /// What the prompt's positions should tell, if anything.
+    pub(super) fn prompt_likelihoods(&self) -> Option<PromptLikelihoods> {
         self.request.prompt_likelihoods.filter(|_| self.next.is_none())
     }
 

@@ -82,7 +82,8 @@ fn greedy(live: &Live, text: &str, max_tokens: usize) -> Request {
 fn prompt_likelihoods_are_those_that_scoring_computes() {
     let mut live = live(2);
     let prompts = [PROMPT, "Question: Two and two?\nAnswer: 4. It is 4 since 2+2=4."];
-    let requests = prompts.map(|p| Request { prompt_likelihoods: Some(3), ..greedy(&live, p, 1) });
+    let requests =
+        prompts.map(|p| Request { prompt_likelihoods: Some(PromptLikelihoods::all(3)), ..greedy(&live, p, 1) });
     let mut generator = Generator::new(&live);
     let answers = run(&mut live, &mut generator, requests.to_vec());
     let prompts: Vec<_> = requests.iter().map(|r| r.prompt.clone()).collect();
@@ -112,13 +113,44 @@ fn prompt_likelihoods_are_those_that_scoring_computes() {
 #[test]
 fn reading_without_generating_tells_the_prompt_alone() {
     let mut live = live(1);
-    let request = Request { prompt_likelihoods: Some(0), ..greedy(&live, PROMPT, 0) };
+    let request = Request { prompt_likelihoods: Some(PromptLikelihoods::all(0)), ..greedy(&live, PROMPT, 0) };
     let count = request.prompt.len();
     let answer = alone(&mut live, request);
     assert_eq!((answer.prompt.len(), answer.tokens.len()), (count - 1, 0));
     assert!(matches!(answer.end.unwrap().reason, Reason::Length));
-    let one = Request { prompt_likelihoods: Some(1), ..Request::greedy(vec![LlamaToken(5)], 0) };
+    let one =
+        Request { prompt_likelihoods: Some(PromptLikelihoods::all(1)), ..Request::greedy(vec![LlamaToken(5)], 0) };
     assert!(alone(&mut live, one).prompt.is_empty());
+}
+
+#[test]
+fn likelihoods_from_a_position_on_leave_what_stands_before_it_to_earlier_requests() {
+    let mut live = live(1);
+    let prompt = live.vocabulary().tokenize(PROMPT);
+    let asked = |from, prompt: &[LlamaToken]| Request {
+        prompt_likelihoods: Some(PromptLikelihoods { from, top: 1 }),
+        ..Request::greedy(prompt.to_vec(), 0)
+    };
+    let whole = alone(&mut live, asked(0, &prompt)).prompt;
+    let from = prompt.len() - 4;
+    let mut other = prompt.clone();
+    other.swap(from, from + 1);
+    assert_ne!(other, prompt);
+    let requests = vec![asked(from, &prompt), asked(from, &other), asked(from, &prompt), asked(prompt.len(), &prompt)];
+    let mut generator = Generator::new(&live);
+    live.forget_all();
+    let answers = run(&mut live, &mut generator, requests);
+    let reused: Vec<usize> = answers.iter().map(|a| a.end.as_ref().unwrap().reused_tokens).collect();
+    assert_eq!(reused, [0, from - 1, from - 1, prompt.len() - 2], "and the last token is not computed");
+    for answer in [&answers[0], &answers[2]] {
+        assert_eq!(answer.prompt.len(), 4);
+        for (found, want) in answer.prompt.iter().zip(&whole[from - 1..]) {
+            assert_eq!(found.token, want.token);
+            assert!((found.log - want.log).abs() < 1e-3, "{found:?}, {want:?}");
+        }
+    }
+    assert_eq!(answers[1].prompt.iter().map(|l| l.token).collect::<Vec<_>>(), other[from..]);
+    assert!(answers[3].prompt.is_empty());
 }
 
 #[test]
@@ -147,8 +179,8 @@ fn a_prompt_that_begins_alike_is_computed_from_where_it_differs() {
     assert_eq!(reused, [0, common, common, first.prompt.len() - 1]);
     let texts: Vec<String> = answers.iter().map(Answer::text).collect();
     assert_eq!(texts, [want_first.text(), want_second.text(), want_first.text(), want_first.text()]);
-    // Likelihoods of a prompt need all of it.
-    let asked = Request { prompt_likelihoods: Some(1), ..first };
+    // Likelihoods of a whole prompt need all of it.
+    let asked = Request { prompt_likelihoods: Some(PromptLikelihoods::all(1)), ..first };
     let answer = run(&mut live, &mut generator, vec![asked]).remove(0);
     assert_eq!(answer.end.unwrap().reused_tokens, 0);
     generator.forget(&mut live);

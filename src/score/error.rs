@@ -22,6 +22,18 @@ pub enum ScoreError {
         /// Tokens needed.
         least: usize,
     },
+    /// There is nothing to weigh.
+    #[error(
+        "task `{task}`: choice {choice} (from 0) of line {line} adds no tokens to the prompt; remove it or fix the `choices` template"
+    )]
+    EmptyChoice {
+        /// The task's name.
+        task: String,
+        /// Line of the data file.
+        line: u64,
+        /// Its index.
+        choice: usize,
+    },
     /// Somebody asked to stop.
     #[error("stopped before the score was complete")]
     Cancelled,

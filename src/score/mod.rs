@@ -1,5 +1,6 @@
 //! A live model and a `Task` in, one result per question and their summary out. Knows nothing of genomes.
 
+mod choice;
 mod error;
 mod generate;
 mod perplexity;
@@ -10,6 +11,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use choice::{Continuations, log_likelihoods};
 pub use error::ScoreError;
 pub use generate::{Answer, generate};
 pub use perplexity::negative_log_likelihoods;
@@ -26,12 +28,14 @@ const CONTEXT_STEP: usize = 256;
 /// What a model did on a task.
 #[derive(Clone, Debug)]
 pub struct Score {
-    /// What was measured: `number`, `exact`, ..., or `perplexity`.
+    /// What was measured: `number`, `exact`, ..., `accuracy`, ..., or `perplexity`.
     pub metric: &'static str,
     /// The value with its uncertainty; for accuracies a share from 0 to 1.
     pub estimate: Estimate,
     /// One value per question, higher is better: 1 or 0 for right or wrong; the mean log-likelihood of a prompt's tokens.
     pub items: Vec<f64>,
+    /// In a choice task, the log-likelihood of each choice of each question; empty otherwise.
+    pub choices: Vec<Vec<f64>>,
     /// Wall time.
     pub elapsed: Duration,
 }
@@ -77,22 +81,32 @@ pub struct Room {
 /// A task in one model's tokens, ready to be asked as often as there are recipes.
 pub struct Prepared {
     task: Arc<Task>,
-    prompts: Vec<Vec<LlamaToken>>,
+    /// For each question, its prompt's tokens, with those of its choices if it has any.
+    prompts: Vec<Continuations>,
 }
 
 impl Prepared {
     /// Tokenizes every question of `task`.
     ///
     /// # Errors
-    /// [`ScoreError::EmptyPrompt`] for a prompt without tokens, or a chat template that is missing.
+    /// [`ScoreError::EmptyPrompt`] for a prompt without tokens, [`ScoreError::EmptyChoice`] for a choice without any, or a chat template
+    /// that is missing.
     pub fn new(task: Arc<Task>, vocabulary: &Vocabulary) -> Result<Self, ScoreError> {
         let tokenize = |question: &crate::tasks::Question| {
             let as_chat = || vocabulary.render_chat(&[Message::new("user", &question.prompt)], &Map::new());
             let rendered = if task.chat { &as_chat()? } else { &question.prompt };
-            let tokens = vocabulary.tokenize(rendered);
+            let tokens = match (&task.kind, &question.choices) {
+                (Kind::Choice(kind), Some(choices)) => {
+                    Continuations::new(vocabulary, rendered, &kind.delimiter, &choices.texts)
+                }
+                _ => Continuations { context: vocabulary.tokenize(rendered), choices: Vec::new() },
+            };
             let least = if task.kind == Kind::Perplexity { 2 } else { 1 };
-            if tokens.len() < least {
+            if tokens.context.len() < least {
                 return Err(ScoreError::EmptyPrompt { task: task.name.clone(), line: question.line, least });
+            }
+            if let Some(choice) = tokens.choices.iter().position(Vec::is_empty) {
+                return Err(ScoreError::EmptyChoice { task: task.name.clone(), line: question.line, choice });
             }
             Ok(tokens)
         };
@@ -112,10 +126,12 @@ impl Prepared {
 
     /// The context that the task needs.
     pub fn context_size(&self, room: Room) -> ContextSize {
-        let longest = self.prompts.iter().map(Vec::len).max().unwrap_or(0);
+        let longest = self.prompts.iter().map(Continuations::longest).max().unwrap_or(0);
         let needed = (longest + self.max_tokens()).next_multiple_of(CONTEXT_STEP);
         let sequences = match self.task.kind {
-            Kind::Generate(_) => room.parallel.min(u32::try_from(self.prompts.len()).unwrap_or(u32::MAX)).max(1),
+            Kind::Generate(_) | Kind::Choice(_) => {
+                room.parallel.min(u32::try_from(self.prompts.len()).unwrap_or(u32::MAX)).max(1)
+            }
             Kind::Perplexity => 1,
         };
         ContextSize { sequences, tokens: room.tokens.unwrap_or(u32::try_from(needed).unwrap_or(u32::MAX)) }
@@ -124,7 +140,7 @@ impl Prepared {
     fn max_tokens(&self) -> usize {
         match &self.task.kind {
             Kind::Generate(generate) => generate.max_tokens,
-            Kind::Perplexity => 0,
+            Kind::Choice(_) | Kind::Perplexity => 0,
         }
     }
 
@@ -134,24 +150,32 @@ impl Prepared {
     /// [`ScoreError`] if a prompt does not fit, llama.cpp fails, or `progress` ends it.
     pub fn score(&self, live: &mut Live, chosen: &[usize], progress: &mut Progress) -> Result<Score, ScoreError> {
         let start = Instant::now();
-        let prompts: Vec<Vec<LlamaToken>> = chosen.iter().map(|q| self.prompts[*q].clone()).collect();
+        let prompts = || chosen.iter().map(|q| self.prompts[*q].context.clone());
+        let mut choices = Vec::new();
         let (metric, estimate, items) = match &self.task.kind {
             Kind::Generate(kind) => {
                 let request = |prompt| Request { stop: kind.stop.clone(), ..Request::greedy(prompt, kind.max_tokens) };
-                let requests: Vec<Request> = prompts.into_iter().map(request).collect();
+                let requests: Vec<Request> = prompts().map(request).collect();
                 let answers = generate(live, &requests, progress)?;
                 let judge = |(q, a): (&usize, &Answer)| kind.judge(&self.task.questions[*q], &a.text);
                 let items: Vec<f64> = chosen.iter().zip(&answers).map(judge).collect();
-                let right = items.iter().filter(|i| **i == 1.0).count();
-                (kind.metric.name(), stats::accuracy(right, items.len()), items)
+                (kind.metric.name(), accuracy(&items), items)
+            }
+            Kind::Choice(kind) => {
+                let questions: Vec<&Continuations> = chosen.iter().map(|q| &self.prompts[*q]).collect();
+                choices = log_likelihoods(live, &questions, progress)?;
+                let judge = |(q, logs): (&usize, &Vec<f64>)| kind.judge(&self.task.questions[*q], logs);
+                let items: Vec<f64> = chosen.iter().zip(&choices).map(judge).collect();
+                (kind.metric.name(), accuracy(&items), items)
             }
             Kind::Perplexity => {
+                let prompts: Vec<Vec<LlamaToken>> = prompts().collect();
                 let texts = negative_log_likelihoods(live, &prompts, progress)?;
                 let items = texts.iter().map(|(nll, tokens)| -nll / *tokens as f64).collect();
                 (PERPLEXITY, stats::perplexity(&texts), items)
             }
         };
-        Ok(Score { metric, estimate, items, elapsed: start.elapsed() })
+        Ok(Score { metric, estimate, items, choices, elapsed: start.elapsed() })
     }
 
     /// Asks all questions.
@@ -161,6 +185,11 @@ impl Prepared {
     pub fn score_all(&self, live: &mut Live, progress: &mut Progress) -> Result<Score, ScoreError> {
         self.score(live, &(0..self.prompts.len()).collect::<Vec<_>>(), progress)
     }
+}
+
+/// The share of `items` that are 1.
+fn accuracy(items: &[f64]) -> Estimate {
+    stats::accuracy(items.iter().filter(|item| **item == 1.0).count(), items.len())
 }
 
 /// Room for all of `sizes`, which scorings one after another need.

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::*;
+
+mod choice;
+
 use crate::model::{LlamaBatch, ModelError, Settings, log_to_stderr, most_likely};
 
 const SETTINGS: Settings = Settings { threads: 1, batch: 2048, ubatch: 512, gpu_layers: 0 };

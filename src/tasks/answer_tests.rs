@@ -16,7 +16,7 @@ fn marked(language: Language) -> Generate {
 }
 
 fn judge(task: &Generate, answer: &str, output: &str) -> f64 {
-    task.judge(&Question { prompt: "p".to_owned(), answer: answer.to_owned(), line: 1 }, output)
+    task.judge(&Question { prompt: "p".to_owned(), answer: answer.to_owned(), choices: None, line: 1 }, output)
 }
 
 #[test]

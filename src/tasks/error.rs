@@ -79,7 +79,7 @@ pub enum TaskError {
         /// Line on which the row begins, from 1.
         line: u64,
         /// The task key that holds the template.
-        template: &'static str,
+        template: String,
         /// What the template needs.
         column: String,
         /// The columns that the row has, ready to print.

@@ -1,12 +1,14 @@
 //! Tasks: a task file (YAML) and its data in, questions ready to be asked and a judge of their answers out.
 //!
-//! `schema` reads the task file, `data` the rows, `template` makes prompts of them, `answer` judges with the help of
-//! `language`. Nothing here runs a model: the scoring stage asks [`Task::questions`] and has the answers judged by
-//! [`Generate::judge`].
+//! `schema` reads the task file, `data` the rows, `forms` makes questions of them with `template`, `answer` judges what is generated
+//! with the help of `language`, `choice` what is chosen. Nothing here runs a model: the scoring stage asks [`Task::questions`] and has
+//! the answers judged by [`Generate::judge`] and [`Choice::judge`].
 
 mod answer;
+mod choice;
 mod data;
 mod error;
+mod forms;
 mod language;
 mod load;
 mod schema;
@@ -40,6 +42,8 @@ pub struct Task {
 pub enum Kind {
     /// The share of generated answers that are right.
     Generate(Generate),
+    /// The share of questions of whose choices the right one is the most likely.
+    Choice(Choice),
     /// exp(mean negative log-likelihood) of every token of each prompt after its first.
     Perplexity,
 }
@@ -57,6 +61,34 @@ pub struct Generate {
     pub answer_after: Option<String>,
     /// The language that the output (with `answer_after`: the reasoning) must be in.
     pub language: Option<LanguageGate>,
+}
+
+/// How choices are put to a model and weighed: as lm-evaluation-harness's `multiple_choice` does.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Choice {
+    /// By what the choices are compared.
+    pub metric: ChoiceMetric,
+    /// What stands between the prompt and each choice. It is computed with the choice, but no part of its length.
+    pub delimiter: String,
+}
+
+/// By what choices are compared: the largest is the model's, of equals the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChoiceMetric {
+    /// The log-likelihood, summed over a choice's tokens: the harness's `acc`.
+    Accuracy,
+    /// The same divided by the number of characters (not bytes, not tokens) of the choice's text: the harness's `acc_norm`.
+    AccuracyNorm,
+}
+
+impl ChoiceMetric {
+    /// Its name in a task file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accuracy => "accuracy",
+            Self::AccuracyNorm => "accuracy_norm",
+        }
+    }
 }
 
 /// What makes an answer right.
@@ -99,10 +131,21 @@ pub enum Extract {
 /// One question.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Question {
-    /// The rendered prompt.
+    /// The rendered prompt, after the examples if there are any.
     pub prompt: String,
-    /// The right answer as it is compared; empty in a perplexity task.
+    /// The right answer as it is compared; the text of the right choice; empty in a perplexity task.
     pub answer: String,
+    /// In a choice task, what there is to choose from.
+    pub choices: Option<Choices>,
     /// Line of the data file on which its row begins, from 1: names the question in reports and across runs.
     pub line: u64,
+}
+
+/// What there is to choose from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Choices {
+    /// The choices, at least two, none of them empty.
+    pub texts: Vec<String>,
+    /// Index of the right one.
+    pub right: usize,
 }

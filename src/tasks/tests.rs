@@ -5,6 +5,8 @@ use std::path::Path;
 
 use super::*;
 
+mod choice;
+
 const ROWS: &str = r#"{"prompt": "問: メアリーはカードを23個持っていました。30個買いました。今何個ですか。\n答:", "answer": "53", "reference": " #### 53"}
 {"prompt": "問: レオはペンを46個持っています。ケンは8個。合わせて何個ですか。\n答:", "answer": "54", "reference": " #### 54"}
 {"prompt": "問: 三つ目\n答:", "answer": "3", "reference": " #### 3"}
@@ -51,7 +53,7 @@ fn with(key: &str, value: &str) -> String {
 fn generate(task: &Task) -> &Generate {
     match &task.kind {
         Kind::Generate(generate) => generate,
-        Kind::Perplexity => panic!("not a generate task"),
+        _ => panic!("not a generate task"),
     }
 }
 
@@ -176,7 +178,13 @@ fn a_seed_shuffles_before_the_limit_and_always_the_same() {
 
 #[test]
 fn unknown_keys_are_met_with_a_suggestion() {
-    for (wrong, right) in [("promt", "prompt"), ("stops", "stop"), ("doc_to_text", "prompt"), ("until", "stop")] {
+    for (wrong, right) in [
+        ("promt", "prompt"),
+        ("stops", "stop"),
+        ("doc_to_text", "prompt"),
+        ("until", "stop"),
+        ("target_delimiter", "delimiter"),
+    ] {
         let yaml = format!("{TARGET}{wrong}: x\n");
         assert_eq!(error(load(&yaml)), format!("task.yaml:12:1: unknown key `{wrong}`: did you mean `{right}`?"));
     }
@@ -199,15 +207,7 @@ fn unknown_values_are_met_with_a_suggestion() {
 
 #[test]
 fn what_is_planned_is_refused_by_name_and_line() {
-    for (key, value, column) in [
-        ("kind", "choice", 7),
-        ("metric", "rouge_l", 9),
-        ("metric", "accuracy", 9),
-        ("metric", "accuracy_norm", 9),
-        ("metric", "bits_per_byte", 9),
-        ("language", "zh", 11),
-        ("shots", "3", 8),
-    ] {
+    for (key, value, column) in [("metric", "rouge_l", 9), ("metric", "bits_per_byte", 9), ("language", "zh", 11)] {
         let line = if TARGET.contains(&format!("\n{key}:")) { 11 } else { 12 };
         let text = error(load(&with(key, value)));
         let start = format!("task.yaml:{line}:{column}: `{key}: {value}` is not supported yet: ");
@@ -228,6 +228,10 @@ fn values_that_mean_nothing_are_refused() {
         ("language_share", "1.5", "12:17: `language_share` is `1.5`, it must be above 0 to 1"),
         ("language_share", ".nan", "12:17: `language_share` is `NaN`, it must be above 0 to 1"),
         ("choices", "[a, b]", "12:10: `choices` belong to kind `choice`, this is `generate`"),
+        ("metric", "accuracy_norm", "11:9: `metric: accuracy_norm` belongs to kind `choice`, this is `generate`"),
+        ("delimiter", "x", "12:12: `delimiter` stands before choices and the answers of `shots`: there are none"),
+        ("shots_data", "x.jsonl", "12:13: `shots_data` needs `shots`, the number of examples"),
+        ("shots", "1025", "12:8: `shots` is `1025`, the limit is `1024`"),
         ("columns", "[a]", "12:10: `columns` name the fields of TSV and CSV; JSON lines name their own"),
     ] {
         assert_eq!(error(load(&with(key, value))), format!("task.yaml:{message}"));
@@ -246,7 +250,19 @@ fn values_that_mean_nothing_are_refused() {
 
 #[test]
 fn null_is_the_same_as_leaving_a_key_out() {
-    for key in ["limit", "seed", "shots", "columns", "choices", "chat", "language_share", "extract"] {
+    let keys = [
+        "limit",
+        "seed",
+        "shots",
+        "shots_data",
+        "columns",
+        "choices",
+        "delimiter",
+        "chat",
+        "language_share",
+        "extract",
+    ];
+    for key in keys {
         assert_eq!(load(&with(key, "null")).unwrap().questions.len(), 3, "{key}");
     }
 }

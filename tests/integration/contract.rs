@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::support::{Folder, Output, TINY_BLOCKS, Tiny, ggraft, perplexity_task, program, quickstart, target_task};
+use crate::support::{
+    Folder, Output, TINY_BLOCKS, Tiny, choice_task, ggraft, perplexity_task, program, quickstart, target_task,
+};
 
 /// Asserts that `object` has all of `keys`, none of them null.
 fn has(object: &Value, keys: &[&str]) {
@@ -124,6 +126,35 @@ fn score_prints_one_result_for_every_model_and_task() {
         assert!((low..=high).contains(&number(&result["value"])), "{result}");
     }
     assert_eq!((&results[2]["metric"], &results[3]["metric"]), (&"perplexity".into(), &"number".into()));
+}
+
+#[test]
+fn score_tells_what_each_question_came_to_if_asked() {
+    let folder = Folder::new();
+    let (recipe, choice, target) =
+        (recipe(&folder), choice_task(&folder, 4), target_task(&folder, "target_test.jsonl", 2));
+    let score = |more: &[&str]| {
+        let tasks = ["score".as_ref(), recipe.as_os_str(), "--task".as_ref(), choice.as_os_str(), target.as_os_str()];
+        ggraft(tasks.into_iter().chain(["--json"].iter().chain(more).map(OsStr::new))).json()["results"].clone()
+    };
+    let results = score(&["--items"]);
+    let plain = score(&[]);
+    assert_eq!((&results[0]["metric"], &results[0]["n"]), (&"accuracy_norm".into(), &4.into()));
+    for (result, plain) in results.as_array().unwrap().iter().zip(plain.as_array().unwrap()) {
+        has(result, &["model", "task", "metric", "value", "stderr", "ci95", "n", "seconds", "items"]);
+        assert!(plain.get("items").is_none() && plain["value"] == result["value"]);
+        let items = result["items"].as_array().unwrap();
+        let lines: Vec<u64> = items.iter().map(|item| item["line"].as_u64().unwrap()).collect();
+        assert_eq!(lines, (1..=items.len() as u64).collect::<Vec<_>>());
+        let scores: Vec<f64> = items.iter().map(|item| number(&item["score"])).collect();
+        assert_eq!(number(&result["value"]), scores.iter().sum::<f64>() / scores.len() as f64);
+    }
+    for item in results[0]["items"].as_array().unwrap() {
+        assert_eq!(item["right"], 1);
+        let logs: Vec<f64> = item["log_likelihoods"].as_array().unwrap().iter().map(number).collect();
+        assert!(logs.len() == 3 && logs.iter().all(|log| *log < 0.0), "{item}");
+    }
+    assert!(results[1]["items"][0].get("log_likelihoods").is_none());
 }
 
 #[test]

@@ -248,8 +248,6 @@ fn a_task_that_does_not_fit_its_data_is_refused_with_line_and_columns() {
     );
     fs::write(&task, text.replace("metric: number", "metrics: number")).unwrap();
     score(&task, &[&format!("error: {task_name}:7:1: "), "`metrics`", "did you mean `metric`?"]);
-    fs::write(&task, text.replace("kind: generate", "kind: choice")).unwrap();
-    score(&task, &[&format!("error: {task_name}:2:7: "), "`kind: choice` is not supported yet"]);
     fs::write(&task, &text).unwrap();
     fs::write(&data, format!("{}{{\"prompt\": \"A\"}}\n", lines("target_test.jsonl", 2))).unwrap();
     score(&task, &[&format!("error: {data_name}:3: "), "no value for `answer`"]);
@@ -257,6 +255,43 @@ fn a_task_that_does_not_fit_its_data_is_refused_with_line_and_columns() {
     score(&task, &[&format!("error: {data_name}:3: ")]);
     fs::remove_file(&data).unwrap();
     score(&task, &[data_name]);
+}
+
+#[test]
+fn a_choice_task_that_cannot_be_asked_is_refused_with_its_line() {
+    let folder = siblings();
+    let model = folder.path("a.gguf");
+    let (task, data) = (folder.path("task.yaml"), folder.path("data.jsonl"));
+    let (task_name, data_name) = (task.to_str().unwrap(), data.to_str().unwrap());
+    let row = r#"{"q": "A", "options": ["B", "C"], "label": 1}"#;
+    let text =
+        "data: data.jsonl\nkind: choice\nprompt: \"{{ q }}\"\nchoices: \"{{ options }}\"\nanswer: \"{{ label }}\"\n";
+    let score = |text: &str, second: &str, parts: &[&str]| {
+        fs::write(&task, text).unwrap();
+        fs::write(&data, format!("{row}\n{second}\n")).unwrap();
+        refused(["score".as_ref(), model.as_os_str(), "--task".as_ref(), task.as_os_str(), "--json".as_ref()], parts);
+    };
+    let at = |second: &str, message: &str| score(text, second, &[&format!("error: {data_name}:2: "), message]);
+    score(
+        &text.replace("choices: \"{{ options }}\"\n", ""),
+        row,
+        &[&format!("error: {task_name}:2:7: "), "needs `choices`"],
+    );
+    score(
+        &text.replace("{{ options }}", "{% options %}"),
+        row,
+        &[&format!("error: {task_name}:4:10: "), "a list of templates, or one `{{ expression }}` for a list"],
+    );
+    score(
+        &format!("{text}metric: number\n"),
+        row,
+        &[&format!("error: {task_name}:6:9: "), "kind `choice` has `accuracy`"],
+    );
+    at(r#"{"q": "A", "label": 1}"#, "no value for `options`, which `choices` needs");
+    at(r#"{"q": "A", "options": ["B"], "label": 0}"#, "`choices` gives `1`, a question needs 2 to `1024`");
+    at(r#"{"q": "A", "options": ["B", "C"], "label": 2}"#, "`answer` is `2`, the `2` choices are counted from 0");
+    at(r#"{"q": "A", "options": ["B", "C"], "label": "D"}"#, "answer `D` is none of the `2` choices");
+    refused(["score", "a.gguf", "--task", task_name, "--items"], &["--items", "--json"]);
 }
 
 #[test]

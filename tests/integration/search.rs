@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 
-use crate::support::{Folder, Output, ggraft, lines, program, quickstart, target_task};
+use crate::support::{Folder, Output, choice_task, ggraft, lines, program, quickstart, target_task};
 
 /// Candidates of the small search: three generations of four.
 const BUDGET: u64 = 12;
@@ -180,6 +180,29 @@ fn a_search_prints_what_the_contract_promises_and_writes_only_into_its_folder() 
     }
     assert_eq!(after, before, "files outside the out folder, or strange ones in it");
     assert_eq!(files(&working), BTreeMap::new(), "files in the working or temporary folder");
+}
+
+#[test]
+fn a_search_may_be_for_the_right_choice() {
+    let small = Small::new();
+    choice_task(&small.0, 5);
+    small.0.write(
+        "test.jsonl",
+        lines("japanese_qa_test.jsonl", 9).lines().skip(5).map(|l| format!("{l}\n")).collect::<String>(),
+    );
+    let text = fs::read_to_string(small.out("evolve.yaml")).unwrap();
+    let tasks = text.replace("task: target.yaml, test: target_test.jsonl", "task: choice.yaml, test: test.jsonl");
+    small.0.write("evolve.yaml", tasks.replace("budget: 12", "budget: 4").replace("minibatch: 6", "minibatch: 3"));
+    let json = small.run("out", &[]).json();
+    assert_eq!(json["evaluations"], 4);
+    let best = &json["best"];
+    let args = [OsStr::new("score"), OsStr::new(best["recipe"].as_str().unwrap()), OsStr::new("--task")];
+    let task = fs::read_to_string(small.out("choice.yaml")).unwrap().replace("choice.jsonl", "test.jsonl");
+    let task = small.0.write("test.yaml", task);
+    let scored = ggraft(args.into_iter().chain([task.as_os_str(), OsStr::new("--json")])).json();
+    let result = &scored["results"][0];
+    assert_eq!((&result["metric"], &result["n"]), (&"accuracy_norm".into(), &4.into()));
+    assert_eq!((&result["value"], &result["ci95"]), (&best["test_score"], &best["ci95"]));
 }
 
 #[test]

@@ -59,6 +59,14 @@ pub fn target_task(folder: &Folder, data: &str, count: usize) -> PathBuf {
     folder.write("target.yaml", task)
 }
 
+/// A choice task called `choice` over the first `count` Japanese questions, whose answer is one of three; returns the task file.
+pub fn choice_task(folder: &Folder, count: usize) -> PathBuf {
+    folder.write("choice.jsonl", lines("japanese_qa_test.jsonl", count));
+    let task = "data: choice.jsonl\nkind: choice\nprompt: \"{{ prompt }}\"\nchoices: [\"わかりません。\", \"{{ answer }}\", \"ABC\"]\n\
+                answer: \"{{ answer }}\"\nmetric: accuracy_norm\n";
+    folder.write("choice.yaml", task)
+}
+
 /// The built program, free of whatever `GGRAFT_*` settings the tests' own environment has, and on one thread: with more, llama.cpp waits
 /// in loops for threads that other tests keep from running.
 pub fn program() -> Command {

@@ -104,7 +104,7 @@ fn other_searches_are_refused_with_what_changed() {
 #[test]
 fn identity_covers_tasks_and_weights_but_not_where_they_lie() {
     let config = config("");
-    let question = |prompt: &str| Question { prompt: prompt.to_owned(), answer: String::new(), line: 1 };
+    let question = |prompt: &str| Question { prompt: prompt.to_owned(), answer: String::new(), choices: None, line: 1 };
     let task = |prompt: &str| {
         Arc::new(Task { name: "t".to_owned(), kind: Kind::Perplexity, chat: false, questions: vec![question(prompt)] })
     };

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::body::OneOrMany;
 use super::error::ApiError;
-use crate::generate::Request;
+use crate::generate::{PromptLikelihoods, Request};
 use crate::model::{LlamaToken, ModelError, Sampler, Sampling, Vocabulary, json_schema_to_grammar};
 use crate::serve::revision::Revision;
 
@@ -215,7 +215,7 @@ impl Fields {
             sampling: Sampling { seed: sampling.seed.wrapping_add(choice as u32), ..sampling.clone() },
             stop: stop.clone(),
             likelihoods,
-            prompt_likelihoods,
+            prompt_likelihoods: prompt_likelihoods.map(PromptLikelihoods::all),
         };
         Ok((0..self.choices()?).map(request).collect())
     }
