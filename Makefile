@@ -30,7 +30,7 @@ test: deps models ## Run all tests
 	@$(MAKE) --no-print-directory test-clients
 
 test-clients: build clients ## Test the server with real clients: openai, lm-evaluation-harness, curl, Chromium
-	GGRAFT=$(GGRAFT) $(CLIENTS)/bin/python -m pytest -q tests/clients
+	GGRAFT=$(GGRAFT) PYTHONDONTWRITEBYTECODE=1 $(CLIENTS)/bin/python -m pytest -q -p no:cacheprovider tests/clients
 
 check: deps ## Formatting, lints and documentation
 	$(CARGO) fmt --all --check

@@ -57,9 +57,10 @@ pub enum Problem {
 impl From<ModelError> for Problem {
     fn from(error: ModelError) -> Self {
         match error {
-            ModelError::TooLong { .. } | ModelError::EmptyPrompt | ModelError::Grammar { .. } => {
-                Self::Refused(error.into())
-            }
+            ModelError::TooLong { .. }
+            | ModelError::EmptyPrompt
+            | ModelError::Grammar { .. }
+            | ModelError::ChatTemplate { .. } => Self::Refused(error.into()),
             error => Self::Failed(error.into()),
         }
     }

@@ -20,7 +20,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, Method, StatusCode, header};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -98,6 +98,7 @@ pub(super) fn router(app: App) -> Router {
         .route_layer(from_fn_with_state(app.clone(), guard::count))
         .layer(from_fn_with_state(app.clone(), guard::key))
         .layer(from_fn_with_state(app.clone(), guard::host))
+        .layer(from_fn(guard::close_early))
         .layer(CatchPanicLayer::custom(|_| {
             ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the server made a mistake; please report it")
                 .into_response()
