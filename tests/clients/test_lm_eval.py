@@ -62,7 +62,7 @@ def folder(tmp_path_factory):
     )
     for metric in ("accuracy", "accuracy_norm"):
         (folder / f"{metric}.yaml").write_text(
-            'data: choice.jsonl\nkind: choice\nprompt: "{{ prompt }}"\nchoices: choices\nanswer: "{{ gold }}"\n' f"metric: {metric}\n"
+            'data: choice.jsonl\nkind: choice\nprompt: "{{ prompt }}"\nchoices: choices\ndelimiter: ""\nanswer: "{{ gold }}"\n' f"metric: {metric}\n"
         )
     return folder
 
