@@ -22,7 +22,7 @@ pub struct Model {
 /// What a path can name.
 pub enum Kind {
     /// A GGUF file, or the first of a split set.
-    File(Parent),
+    File(Box<Parent>),
     /// A recipe.
     Recipe(Box<Virtual>),
 }
@@ -68,14 +68,15 @@ impl Virtual {
     ///
     /// # Errors
     /// [`OpenError`] naming the recipe, and the file, tensor or line.
-    pub fn new(recipe: Recipe) -> Result<Self, OpenError> {
+    pub fn new(mut recipe: Recipe) -> Result<Self, OpenError> {
         let in_recipe = |source| match source {
             // These name the recipe themselves.
             PlanError::Recipe(error) => OpenError::Recipe(error),
             source => OpenError::Plan { path: recipe.file.clone(), source },
         };
-        let siblings = Siblings::open(recipe.models.iter().map(|m| m.path.as_path())).map_err(in_recipe)?;
+        let siblings = Siblings::open(&recipe.models).map_err(in_recipe)?;
         let plan = siblings.plan(&recipe).map_err(in_recipe)?;
+        recipe.warnings.extend(siblings.parents().iter().flat_map(Parent::remarks));
         Ok(Self { recipe, siblings, plan })
     }
 }
@@ -89,7 +90,7 @@ impl Model {
         let kind = if is_recipe(path) {
             Kind::Recipe(Box::new(Virtual::new(Recipe::load(path)?)?))
         } else {
-            Kind::File(Parent::open(path)?)
+            Kind::File(Box::new(Parent::open(path)?))
         };
         Ok(Self { path: path.to_owned(), kind })
     }

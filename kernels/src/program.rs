@@ -1,15 +1,6 @@
 //! What one destination tensor is, as plain data: made by a planner, executed by [`crate::run()`].
 
-use crate::{GgmlType, MaskKey};
-
-/// The bytes of one whole source tensor.
-#[derive(Clone, Copy)]
-pub struct Source<'a> {
-    /// How the bytes are to be read.
-    pub ty: GgmlType,
-    /// Whole rows of whole blocks.
-    pub data: &'a [u8],
-}
+use crate::MaskKey;
 
 /// The recipe of one destination tensor over its sources, which programs name by position.
 #[derive(Clone, Debug, PartialEq)]

@@ -17,7 +17,7 @@ pub const TILE: usize = 2048;
 /// If a source or `out` is not as long as the range needs, or a type is one that `codecs` cannot handle; planners check both.
 pub fn run(program: &Program, sources: &[Source], ty: GgmlType, range: Range<usize>, out: &mut [u8], codecs: &Codecs) {
     if let Program::Copy { source } = program {
-        return out.copy_from_slice(bytes_of(&sources[*source], range));
+        return sources[*source].copy(range, out);
     }
     let mut combined = [0f32; TILE];
     let mut scratch = [0f32; TILE];
@@ -72,15 +72,9 @@ fn combine(
     }
 }
 
-/// The bytes that hold elements `range` of `source`.
-fn bytes_of<'a>(source: &Source<'a>, range: Range<usize>) -> &'a [u8] {
-    let at = |element: usize| source.ty.row_size(element).expect("ranges are whole blocks");
-    &source.data[at(range.start)..at(range.end)]
-}
-
 /// Decodes one tile of one source into `values`.
 fn decode(source: &Source, tile: &Range<usize>, codecs: &Codecs, values: &mut [f32]) {
-    codecs.dequantize(source.ty, bytes_of(source, tile.clone()), values);
+    source.decode(tile.clone(), codecs, values);
 }
 
 /// One tile of one source.

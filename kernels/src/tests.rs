@@ -1,6 +1,7 @@
 //! Programs against a naive oracle, order statistics against sorting, codecs and random bits against known answers.
 
 mod oracle;
+mod source;
 
 use half::f16;
 
@@ -38,7 +39,7 @@ fn f32_values(bytes: &[u8]) -> Vec<f32> {
 /// Runs to F32 over the whole tensor.
 fn run_f32(program: &Program, sources: &[Vec<f32>]) -> Vec<f32> {
     let bytes: Vec<Vec<u8>> = sources.iter().map(|s| f32_bytes(s)).collect();
-    let sources: Vec<Source> = bytes.iter().map(|b| Source { ty: GgmlType::F32, data: b }).collect();
+    let sources: Vec<Source> = bytes.iter().map(|b| Source::new(GgmlType::F32, b)).collect();
     let n = bytes[0].len() / 4;
     let mut out = vec![0; n * 4];
     run(program, &sources, GgmlType::F32, 0..n, &mut out, &codecs());
@@ -106,7 +107,7 @@ fn scaled_is_the_inner_program_times_the_factor() {
 fn ranges_of_tiles_give_the_bytes_of_the_whole() {
     let n = 4 * TILE;
     let sources = [values(1, n), values(2, n)].map(|v| f32_bytes(&v));
-    let sources: Vec<Source> = sources.iter().map(|b| Source { ty: GgmlType::F32, data: b }).collect();
+    let sources: Vec<Source> = sources.iter().map(|b| Source::new(GgmlType::F32, b)).collect();
     let keep = Keep::Random { key: MaskKey { seed: [9, 9], stream: [0, 1] }, threshold: keep_threshold(0.5) };
     let program = task_vectors(vec![vector(1, 0.6, keep)], true, true);
     let row = |elements| GgmlType::Q8_0.row_size(elements).unwrap();
@@ -125,7 +126,7 @@ fn ranges_of_tiles_give_the_bytes_of_the_whole() {
 fn copy_is_bytes() {
     let data = vec![0xA5; GgmlType::IQ2_XXS.row_size(512).unwrap()];
     let mut out = vec![0; data.len()];
-    let source = Source { ty: GgmlType::IQ2_XXS, data: &data };
+    let source = Source::new(GgmlType::IQ2_XXS, &data);
     run(&Program::Copy { source: 0 }, &[source], GgmlType::IQ2_XXS, 0..512, &mut out, &codecs());
     assert_eq!(out, data);
 }
@@ -136,7 +137,7 @@ fn largest_keeps_exactly_k_as_sorting_would() {
     let (base, other) = (values(1, n), values(2, n));
     let delta: Vec<f32> = other.iter().zip(&base).map(|(x, b)| x - b).collect();
     let (base, other) = (f32_bytes(&base), f32_bytes(&other));
-    let source = |data| Source { ty: GgmlType::F32, data };
+    let source = |data| Source::new(GgmlType::F32, data);
     for k in [1, 2, 999, 35_000, n - 1] {
         let keep = stats::largest(&source(&base), &source(&other), n, k, &codecs());
         let mut kept = delta.clone();
@@ -158,7 +159,7 @@ fn largest_keeps_exactly_k_as_sorting_would() {
 fn statistics_do_not_depend_on_threads() {
     let n = 300_000;
     let (a, b) = (f32_bytes(&values(1, n)), f32_bytes(&values(2, n)));
-    let sources = [Source { ty: GgmlType::F32, data: &a }, Source { ty: GgmlType::F32, data: &b }];
+    let sources = [Source::new(GgmlType::F32, &a), Source::new(GgmlType::F32, &b)];
     let random = Keep::Random { key: MaskKey { seed: [5, 6], stream: [7, 8] }, threshold: keep_threshold(0.3) };
     let all = |threads| {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {

@@ -32,7 +32,7 @@ pub(super) fn evolve(args: &EvolveArgs, as_json: bool) -> anyhow::Result<()> {
         let load = |data: Option<&Path>| Task::load_on(&goal.task, data, None).map(Arc::new);
         goals.push((goal.weight, load(goal.search.as_deref())?, load(Some(&goal.test))?));
     }
-    let siblings = Siblings::open(config.models.iter().map(|m| m.path.as_path()))?;
+    let siblings = Siblings::open(&config.models)?;
     let layers: Vec<u32> = siblings.parents().iter().map(Parent::block_count).collect();
     let stages = Stages::new(&config, &layers)?;
     // Compiled once before anything runs: what the models lack is found now, not after the first generation.

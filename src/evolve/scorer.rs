@@ -244,12 +244,19 @@ impl Scorer for LiveScorer<'_> {
     /// With the parent's own vocabulary and chat template, which may differ from the merged model's.
     fn parent(&mut self, model: usize) -> Result<Trial, EvolveError> {
         let failed = |e: ModelError| ScoreError::from(e);
-        let path = self.siblings.parents()[model].path();
+        let parents = self.siblings.parents();
+        let path = parents[model].path();
         let vocabulary = Arc::new(Vocabulary::load(path, None).map_err(failed)?);
         let own = |e: &Exam| Ok((e.weight, Prepared::new(e.test.shared_task(), &vocabulary)?));
         let exams = self.exams.iter().map(own).collect::<Result<Vec<_>, ScoreError>>()?;
         let size = largest_size(exams.iter().map(|(_, p)| p.context_size(self.room)));
-        let mut live = Live::of_file(path, Arc::clone(&vocabulary), self.settings, size).map_err(failed)?;
+        let shared = Arc::clone(&vocabulary);
+        let mut live = if parents[model].is_adapted() {
+            let plan = self.siblings.plan_alone(model)?;
+            Live::of_plan(&plan, parents, shared, self.settings, size).map_err(failed)?.0
+        } else {
+            Live::of_file(path, shared, self.settings, size).map_err(failed)?
+        };
         let exams: Vec<(f64, &Prepared)> = exams.iter().map(|(w, p)| (*w, p)).collect();
         let (fitness, tasks, score_seconds) = examine(&mut live, &exams, None, self.stop)?;
         Ok(Trial { fitness, tasks, swap_seconds: 0.0, score_seconds })

@@ -1,6 +1,8 @@
 //! The compiler: walks the merged model's tensors in file order and writes a program for each.
 
-use ggraft_kernels::Program;
+use std::collections::HashMap;
+
+use ggraft_kernels::{Program, Term};
 
 use super::methods::{Case, Input, METHODS};
 use super::path::{ALIGNMENT, Merge};
@@ -33,10 +35,12 @@ pub(super) fn compile(recipe: &Recipe, parents: &[Parent], statistics: &Statisti
         merge.in_place()
     } else {
         let aligned = |tensor: &PlannedTensor| {
-            tensor.source_data(parents).iter().all(|s| (s.data.as_ptr() as u64).is_multiple_of(ALIGNMENT))
+            let fits = |bytes: &[u8]| (bytes.as_ptr() as u64).is_multiple_of(ALIGNMENT);
+            tensor.source_data(parents).iter().all(|source| source.bytes().is_some_and(fits))
         };
-        pool_bytes = merge.share(aligned);
-        let block_of = |parent, layer| compiler.copied_block(parent, layer, aligned);
+        let adapted;
+        (adapted, pool_bytes) = compiler.adapted(merge.share(aligned))?;
+        let block_of = |parent, layer| compiler.own_block(parent, layer, &adapted, aligned);
         merge.along(&path, arch, block_of)?
     };
 
@@ -103,19 +107,42 @@ impl Compiler<'_> {
         rests.zip(ordinal..).map(|(rest, ordinal)| self.tensor(&format!("blk.{number}.{rest}"), ordinal)).collect()
     }
 
-    /// A parent's block as it is.
-    fn copied_block(
+    /// A parent's block as it is; what its adapters have changed is in the pool, where `adapted` says.
+    fn own_block(
         &self,
         parent: usize,
         layer: u32,
+        adapted: &HashMap<SourceRef, u64>,
         aligned: impl Fn(&PlannedTensor) -> bool,
     ) -> Result<Vec<PlannedTensor>, PlanError> {
-        let copy = |(tensor, _): (usize, &str)| {
-            let name = &self.parents[parent].tensors()[tensor].name;
-            let copy = self.copy(name, SourceRef { parent, tensor })?;
-            Ok(PlannedTensor { home: if aligned(&copy) { Home::Parent } else { Home::Own }, ..copy })
+        let whole = |(tensor, _): (usize, &str)| {
+            let source = SourceRef { parent, tensor };
+            let whole = self.whole(&self.info(source).name, source)?;
+            let home = match adapted.get(&source) {
+                Some(place) => Home::Pool(*place),
+                None if aligned(&whole) => Home::Parent,
+                None => Home::Own,
+            };
+            Ok(PlannedTensor { home, ..whole })
         };
-        self.block_tensors(parent, layer).map(copy).collect()
+        self.block_tensors(parent, layer).map(whole).collect()
+    }
+
+    /// Places behind the first `size` bytes of the pool for all blocks' tensors that adapters have changed, and the pool's size then. They
+    /// do not depend on the path, and a place that no path asks for takes no memory.
+    fn adapted(&self, mut size: u64) -> Result<(HashMap<SourceRef, u64>, u64), PlanError> {
+        let mut places = HashMap::new();
+        for (parent, opened) in self.parents.iter().enumerate().filter(|(_, opened)| opened.is_adapted()) {
+            for (tensor, info) in opened.tensors().iter().enumerate() {
+                if block_of(&info.name).is_some() && !opened.view(tensor).low_rank.is_empty() {
+                    let source = SourceRef { parent, tensor };
+                    places.insert(source, size);
+                    let bytes = self.whole(&info.name, source)?.info.bytes;
+                    size = size.saturating_add(bytes.next_multiple_of(ALIGNMENT));
+                }
+            }
+        }
+        Ok((places, size))
     }
 
     /// Positions of the tensors of a parent's block, and their names within it.
@@ -137,11 +164,11 @@ impl Compiler<'_> {
     /// Compiles the output tensor `name`, the `ordinal`-th of the model.
     fn tensor(&self, name: &str, ordinal: usize) -> Result<PlannedTensor, PlanError> {
         if TABLES.iter().any(|table| name.starts_with(table)) {
-            return self.copy(name, self.find(self.template, name)?);
+            return self.whole(name, self.find(self.template, name)?);
         }
         if self.layout.is_empty() {
             let behind = self.recipe.base_model.is_none() && Site::of(name) == Site::After;
-            return self.copy(name, self.find(if behind { self.last } else { self.template }, name)?);
+            return self.whole(name, self.find(if behind { self.last } else { self.template }, name)?);
         }
         let Resolved { sources, base, shared } = self.recipe.resolve(self.layout, name, self.arch)?;
         let mut inputs = Vec::new();
@@ -168,11 +195,11 @@ impl Compiler<'_> {
         };
         // A single source may be of any type as long as it is copied: what it would be computed to decides, and that looks at no weights.
         let program = match refs[..] {
-            [only] if first.ty.is_integer() => return self.copy(name, only),
+            [only] if first.ty.is_integer() => return self.whole(name, only),
             [only] => {
                 let program = self.compile_method(&case)?;
                 if is_whole(&program) {
-                    return self.copy(name, only);
+                    return self.whole(name, only);
                 }
                 self.refuse_undecodable(name, &refs)?;
                 program
@@ -208,10 +235,17 @@ impl Compiler<'_> {
         }
     }
 
-    fn copy(&self, name: &str, from: SourceRef) -> Result<PlannedTensor, PlanError> {
-        let TensorInfo { shape, ty, .. } = self.info(from);
-        let info = TensorInfo::new(name, shape.clone(), *ty)?;
-        Ok(PlannedTensor { info, program: Program::Copy { source: 0 }, sources: vec![from], home: Home::Own })
+    /// A tensor as the parent has it: byte for byte, or computed where adapters have changed it.
+    fn whole(&self, name: &str, from: SourceRef) -> Result<PlannedTensor, PlanError> {
+        let model = self.info(from);
+        let (program, ty) = if source(from, self.parents).bytes().is_some() {
+            (Program::Copy { source: 0 }, model.ty)
+        } else {
+            let terms = vec![Term { source: 0, coefficient: 1.0 }];
+            (Program::Sum { terms, constant: 0.0 }, types::destination(model, self.recipe.out_type)?)
+        };
+        let info = TensorInfo::new(name, model.shape.clone(), ty)?;
+        Ok(PlannedTensor { info, program, sources: vec![from], home: Home::Own })
     }
 
     fn info(&self, r: SourceRef) -> &TensorInfo {

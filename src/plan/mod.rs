@@ -1,12 +1,13 @@
 //! A `Recipe` and its opened parents in, a [`Plan`] out: the virtual GGUF's header and one kernel program per tensor. Runs none of them.
 
 use std::collections::HashSet;
-use std::path::Path;
 
-use ggraft_kernels::{Program, Source};
+use ggraft_kernels::{LowRank, Program, Source, Tensor};
 
-use crate::gguf::{Blocks, Difference, Encoded, Metadata, Parent, TensorInfo, block_of, differences, encode_header};
-use crate::recipe::Recipe;
+use crate::gguf::{
+    Blocks, Difference, Encoded, Metadata, Parent, TensorInfo, TensorView, block_of, differences, encode_header,
+};
+use crate::recipe::{self, MethodSpec, ModelRef, Recipe, Slice};
 
 mod architectures;
 mod compile;
@@ -99,12 +100,13 @@ impl Siblings {
         Ok(Self { parents, differences, statistics: Statistics::default() })
     }
 
-    /// Opens and checks the models that `recipe` names.
+    /// Opens and checks the models of a recipe.
     ///
     /// # Errors
     /// [`PlanError::Parent`] naming the file, [`PlanError::Different`].
-    pub fn open<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<Self, PlanError> {
-        Self::new(paths.into_iter().map(Parent::open).collect::<Result<_, _>>()?)
+    pub fn open<'a>(models: impl IntoIterator<Item = &'a ModelRef>) -> Result<Self, PlanError> {
+        let open = |model: &ModelRef| Parent::open_with(&model.path, &model.adapters);
+        Self::new(models.into_iter().map(open).collect::<Result<_, _>>()?)
     }
 
     /// The parents, in the recipe's order.
@@ -127,6 +129,17 @@ impl Siblings {
             Blocks::Nothing => false,
         })?;
         compile::compile(recipe, &self.parents, &self.statistics)
+    }
+
+    /// Compiles parent `model` alone, with what is on it.
+    ///
+    /// # Errors
+    /// As [`Siblings::plan`].
+    pub fn plan_alone(&self, model: usize) -> Result<Plan, PlanError> {
+        let passthrough = MethodSpec::find("passthrough").expect("a method of the table");
+        let models = self.parents.iter().map(|parent| ModelRef::plain(parent.label(), parent.path())).collect();
+        let slice = Slice { sources: vec![recipe::Source { model, ..recipe::Source::default() }], ..Slice::default() };
+        self.plan(&Recipe { base_model: Some(model), ..Recipe::new(passthrough, models, vec![slice]) })
     }
 
     /// Differences that keep nothing from being done, but that a user should know of.
@@ -158,7 +171,11 @@ impl PlannedTensor {
 
     /// Bytes of parents that the program reads.
     pub fn source_bytes(&self, parents: &[Parent]) -> u64 {
-        self.sources.iter().map(|r| parents[r.parent].tensors()[r.tensor].bytes).sum()
+        let bytes = |r: &SourceRef| {
+            let TensorView { data, low_rank, .. } = parents[r.parent].view(r.tensor);
+            (data.len() + low_rank.iter().map(LowRank::bytes).sum::<usize>()) as u64
+        };
+        self.sources.iter().map(bytes).sum()
     }
 
     /// The bytes that the program reads, in its order.
@@ -168,8 +185,8 @@ impl PlannedTensor {
 }
 
 fn source(r: SourceRef, parents: &[Parent]) -> Source<'_> {
-    let view = parents[r.parent].view(r.tensor);
-    Source { ty: view.info.ty, data: view.data }
+    let TensorView { info, data, low_rank } = parents[r.parent].view(r.tensor);
+    Source::Tensor(Tensor { ty: info.ty, data, low_rank })
 }
 
 impl Plan {

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Serialize, Serializer};
 use serde_saphyr::{FlowMap, FlowSeq};
 
+use super::reference::Written;
 use super::{Curve, Hop, Parameters, Recipe, RecipeError, Rule, Setting, Slice};
 
 #[derive(Serialize)]
@@ -13,7 +14,7 @@ struct FileOut<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     merge_method: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    base_model: Option<String>,
+    base_model: Option<Written>,
     #[serde(skip_serializing_if = "Option::is_none")]
     models: Option<Vec<SourceOut<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,7 +27,7 @@ struct FileOut<'a> {
     path_scale: Option<&'static str>,
     out_type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tokenizer_source: Option<String>,
+    tokenizer_source: Option<Written>,
     #[serde(skip_serializing_if = "Option::is_none")]
     chat_template: Option<&'a str>,
 }
@@ -35,14 +36,14 @@ struct FileOut<'a> {
 struct SliceOut<'a> {
     sources: Vec<SourceOut<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    base_model: Option<String>,
+    base_model: Option<Written>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     parameters: &'a Parameters,
 }
 
 #[derive(Serialize)]
 struct SourceOut<'a> {
-    model: String,
+    model: Written,
     #[serde(skip_serializing_if = "Option::is_none")]
     layer_range: Option<FlowSeq<(u32, u32)>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -52,7 +53,7 @@ struct SourceOut<'a> {
 #[derive(Serialize)]
 struct HopOut {
     #[serde(skip_serializing_if = "Option::is_none")]
-    model: Option<String>,
+    model: Option<Written>,
     #[serde(skip_serializing_if = "Option::is_none")]
     layer: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,7 +76,13 @@ impl Recipe {
     /// # Errors
     /// None that a recipe can cause: the serializer writes to memory and its types are those of this file.
     pub fn to_yaml(&self, path_of: impl Fn(&Path) -> String) -> Result<String, RecipeError> {
-        let path = |model: usize| self.models.get(model).map_or_else(String::new, |model| path_of(&model.path));
+        let path = |model: usize| {
+            let model = self.models.get(model);
+            Written {
+                model: model.map_or_else(String::new, |model| path_of(&model.path)),
+                lora: model.map_or(&[][..], |model| &model.adapters).iter().map(|lora| path_of(lora)).collect(),
+            }
+        };
         let (models, slices) = match self.slices.as_slice() {
             [all] if self.is_models_form(all) => (Some(sources(all, path)), None),
             [] => (None, None),
@@ -112,7 +119,7 @@ impl Recipe {
     }
 }
 
-fn hop_out(hop: &Hop, path: impl Fn(usize) -> String) -> HopOut {
+fn hop_out(hop: &Hop, path: impl Fn(usize) -> Written) -> HopOut {
     let one = hop.layers.filter(|(start, end)| start.checked_add(1) == Some(*end));
     HopOut {
         model: hop.model.map(path),
@@ -122,7 +129,7 @@ fn hop_out(hop: &Hop, path: impl Fn(usize) -> String) -> HopOut {
     }
 }
 
-fn sources(slice: &Slice, path: impl Fn(usize) -> String) -> Vec<SourceOut<'_>> {
+fn sources(slice: &Slice, path: impl Fn(usize) -> Written) -> Vec<SourceOut<'_>> {
     let sources = slice.sources.iter().map(|source| SourceOut {
         model: path(source.model),
         layer_range: source.layer_range.map(FlowSeq),

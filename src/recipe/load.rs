@@ -11,7 +11,8 @@ use super::error::located;
 use super::methods::{BaseRule, METHODS, MethodSpec};
 use super::schema::{self, Reference, Value};
 use super::{
-    Curve, Hop, MAX_MODELS, ModelRef, OutType, Parameters, PathScale, Recipe, RecipeError, Rule, Setting, Slice, Source,
+    Curve, Hop, MAX_ADAPTERS, MAX_MODELS, ModelRef, OutType, Parameters, PathScale, Recipe, RecipeError, Rule, Setting,
+    Slice, Source,
 };
 use crate::yaml::{self, Place};
 
@@ -180,25 +181,36 @@ impl Loader<'_> {
 
     /// The model's number; the same file under two spellings such as `a.gguf` and `./a.gguf` is one model.
     fn model(&mut self, reference: &Spanned<Reference>) -> Result<usize> {
-        let written = &reference.value.0;
-        if Path::new(written).file_name().is_none() {
-            let expected = "it must be the path of a GGUF file";
-            return Err(self.bad_value(reference, "model", format_args!("`{written}`"), expected));
-        }
-        if written.contains(".gguf+") || written.contains('+') && !written.ends_with(".gguf") {
-            let instead = "merge the adapter into the model first and name the result";
-            return Err(self.unsupported(reference, format!("the LoRA suffix of `{written}`"), instead));
-        }
-        let path = self.path(written);
-        if let Some(known) = self.models.iter().position(|model| model.path == path) {
+        let model = self.read(reference)?;
+        if let Some(known) = self.models.iter().position(|known| known.is(&model)) {
             return Ok(known);
         }
         let count = self.models.len() + 1;
         if count > MAX_MODELS {
             return Err(self.error(reference, RecipeError::TooMany { what: "models", count, limit: MAX_MODELS }));
         }
-        self.models.push(ModelRef { written: written.clone(), path });
+        self.models.push(model);
         Ok(self.models.len() - 1)
+    }
+
+    fn read(&self, reference: &Spanned<Reference>) -> Result<ModelRef> {
+        let written = reference.value.to_string();
+        let resolve = |part: &str| self.path(part);
+        let model = match &reference.value {
+            Reference::Word(word) => ModelRef::read(word, resolve),
+            Reference::Map { model, lora } => ModelRef::of(&written, model, lora.iter().map(String::as_str), resolve),
+        };
+        let model = model.ok_or_else(|| {
+            let expected = "it must be the path of a GGUF file, or `model.gguf+adapter.gguf`";
+            self.bad_value(reference, "model", format_args!("`{written}`"), expected)
+        })?;
+        match model.adapters.len() {
+            count if count > MAX_ADAPTERS => {
+                let problem = RecipeError::TooMany { what: "adapters on one model", count, limit: MAX_ADAPTERS };
+                Err(self.error(reference, problem))
+            }
+            _ => Ok(model),
+        }
     }
 
     /// The `models` form: one slice over all layers, and a base that is not listed becomes its last source.
@@ -265,10 +277,10 @@ impl Loader<'_> {
                 _ => return Err(self.unsupported(&at, "building a new vocabulary".to_owned(), instead)),
             },
         };
-        let name = source.value.0.as_str();
-        let path = self.path(name);
-        let listed = self.models.iter().position(|model| model.path == path);
-        match name {
+        let name = source.value.to_string();
+        let model = self.read(&source)?;
+        let listed = self.models.iter().position(|known| known.is(&model));
+        match name.as_str() {
             "base" if base_model.is_some() => Ok(base_model),
             "base" => Err(self.bad_value(&source, "tokenizer_source", "`base`", "there is no `base_model`")),
             _ if listed.is_some() => Ok(listed),

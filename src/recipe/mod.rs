@@ -11,6 +11,7 @@ mod load;
 pub mod methods;
 pub mod names;
 mod path;
+mod reference;
 mod resolve;
 mod schema;
 pub mod setting;
@@ -25,6 +26,7 @@ pub use error::RecipeError;
 pub use methods::{METHODS, MethodSpec};
 pub use names::TensorName;
 pub use path::{Gain, Hop, MAX_GAIN, PathBlock, PathScale};
+pub use reference::{MAX_ADAPTERS, ModelRef};
 pub use resolve::{BlockSite, Resolved, ResolvedSource, Site, Values};
 pub use setting::{Curve, Rule, Setting};
 
@@ -65,15 +67,6 @@ pub struct Recipe {
     pub file: PathBuf,
     /// What was accepted but will have no effect, one sentence each.
     pub warnings: Vec<String>,
-}
-
-/// One model of a recipe.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModelRef {
-    /// As the recipe writes it.
-    pub written: String,
-    /// Resolved against the recipe's folder.
-    pub path: PathBuf,
 }
 
 /// A run of output layers made from equally many layers of each source.

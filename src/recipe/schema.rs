@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::de::value::MapAccessDeserializer;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 use serde_saphyr::Spanned;
@@ -70,8 +70,11 @@ pub(super) struct Tokenizer {
     pub pad_to_multiple_of: Option<IgnoredAny>,
 }
 
-/// mergekit's REF: a path, or `{model: path}`.
-pub(super) struct Reference(pub String);
+/// mergekit's REF: a path, perhaps with `+` and that of an adapter, or `{model: path, lora: path}`.
+pub(super) enum Reference {
+    Word(String),
+    Map { model: String, lora: Vec<String> },
+}
 
 /// Parameters in the order written; an empty `parameters:` is no parameters.
 #[derive(Default)]
@@ -94,6 +97,18 @@ pub(super) struct Rule {
     pub value: Spanned<Value>,
 }
 
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Word(word) => f.write_str(word),
+            Self::Map { model, lora } => {
+                f.write_str(model)?;
+                lora.iter().try_for_each(|lora| write!(f, "+{lora}"))
+            }
+        }
+    }
+}
+
 // Hand-written because `#[serde(untagged)]` would lose the places of everything inside.
 
 impl<'de> Deserialize<'de> for Reference {
@@ -103,6 +118,8 @@ impl<'de> Deserialize<'de> for Reference {
         #[serde(deny_unknown_fields)]
         struct Map {
             model: String,
+            #[serde(default)]
+            lora: OneOrMore,
         }
         impl<'de> Visitor<'de> for Either {
             type Value = Reference;
@@ -110,10 +127,34 @@ impl<'de> Deserialize<'de> for Reference {
                 f.write_str("the path of a GGUF file")
             }
             fn visit_str<E: de::Error>(self, path: &str) -> Result<Reference, E> {
-                Ok(Reference(path.to_owned()))
+                Ok(Reference::Word(path.to_owned()))
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Reference, A::Error> {
-                Ok(Reference(Map::deserialize(MapAccessDeserializer::new(map))?.model))
+                let Map { model, lora: OneOrMore(lora) } = Map::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Reference::Map { model, lora })
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// One text, or a list of texts.
+#[derive(Default)]
+struct OneOrMore(Vec<String>);
+
+impl<'de> Deserialize<'de> for OneOrMore {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = OneOrMore;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the path of an adapter, or a list of them")
+            }
+            fn visit_str<E: de::Error>(self, path: &str) -> Result<OneOrMore, E> {
+                Ok(OneOrMore(vec![path.to_owned()]))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<OneOrMore, A::Error> {
+                Ok(OneOrMore(Vec::deserialize(SeqAccessDeserializer::new(seq))?))
             }
         }
         deserializer.deserialize_any(Either)

@@ -121,8 +121,39 @@ fn what_is_written_back_loads_to_the_same_merge() {
 }
 
 #[test]
+fn adapters_are_part_of_a_model_and_written_back_with_it() {
+    let text = "
+merge_method: task_arithmetic
+base_model: a.gguf
+parameters: {weight: 1}
+models:
+  - model: a.gguf+x.gguf
+  - {model: {model: a.gguf, lora: [x.gguf, odd]}}
+  - {model: {model: odd, lora: x.gguf}}
+  - {model: {model: a.gguf+x.gguf+}}
+";
+    let recipe = parse(text);
+    let parts = |recipe: &Recipe| -> Vec<(PathBuf, Vec<PathBuf>)> {
+        recipe.models.iter().map(|m| (m.path.clone(), m.adapters.clone())).collect()
+    };
+    let dir = |name: &str| Path::new("dir").join(name);
+    let (a, x, odd) = (dir("a.gguf"), dir("x.gguf"), dir("odd"));
+    let want = [
+        (a.clone(), vec![x.clone()]),
+        (a.clone(), vec![x.clone(), odd.clone()]),
+        (odd, vec![x]),
+        (dir("a.gguf+x.gguf+"), vec![]),
+        (a, vec![]),
+    ];
+    assert_eq!(parts(&recipe), want);
+    let yaml = recipe.to_yaml(written).unwrap();
+    assert_eq!(parts(&parse(&yaml)), want, "{yaml}");
+    assert!(yaml.contains("model: a.gguf+x.gguf\n"), "{yaml}");
+}
+
+#[test]
 fn a_recipe_built_in_code_survives_the_way_through_yaml() {
-    let model = |name: &str| ModelRef { written: name.to_owned(), path: Path::new("dir").join(name) };
+    let model = |name: &str| ModelRef::plain(name, Path::new("dir").join(name));
     let awkward = ["y", "1.5", "null", "a: b #c", "it's \"quoted\" {x}.gguf", "~", "*star", "\u{e9}\t.gguf"];
     let numbers = vec![0.1 + 0.2, f64::MIN_POSITIVE, -0.0, 1e22, 2.0 / 3.0];
     let weight = Setting::filtered([

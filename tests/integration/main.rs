@@ -3,6 +3,7 @@
 mod contract;
 mod exact;
 mod flow;
+mod lora;
 mod mistakes;
 mod path;
 mod reference;

@@ -12,7 +12,7 @@ impl Gram {
     /// Of the sources themselves, stored offsets taken off.
     pub(super) fn of_sources(case: &Case) -> Self {
         let refs: Vec<_> = case.inputs.iter().map(|i| i.source).collect();
-        let sources: Vec<_> = case.inputs.iter().map(|i| i.data).collect();
+        let sources: Vec<_> = case.inputs.iter().map(|i| i.data.clone()).collect();
         let products = case.statistics.gram(&refs, &sources, case.elements, case.offset);
         Self { products, n: sources.len() }
     }

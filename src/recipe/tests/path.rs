@@ -116,7 +116,7 @@ fn every_wrong_path_is_told_where_and_why() {
         assert!(message.starts_with("dir/r.yaml:") && message.contains(&expected), "{text}\n  {message}");
     }
     let unknown = |path: Vec<Hop>| {
-        let model = ModelRef { written: "a".to_owned(), path: "a".into() };
+        let model = ModelRef::plain("a", "a");
         let method = MethodSpec::find("passthrough").unwrap();
         Recipe { path, ..Recipe::new(method, vec![model], vec![]) }.checked().unwrap_err().to_string()
     };
