@@ -7,6 +7,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::gguf::{GgufError, Parent};
+use crate::image::{Image, ImageError};
 use crate::model::{ContextSize, Live, ModelError, Settings, Swap, Vocabulary};
 use crate::plan::{Plan, PlanError, Siblings};
 use crate::recipe::{Recipe, RecipeError};
@@ -81,6 +82,18 @@ impl Virtual {
     }
 }
 
+/// Loads the tokenizer of a merged model: from the parent that has it, or from a header made for it, in memory.
+///
+/// # Errors
+/// [`ModelError::Load`] with llama.cpp's reason.
+pub fn vocabulary(plan: &Plan, parents: &[Parent]) -> Result<Vocabulary, ModelError> {
+    let template = plan.chat_template.clone();
+    match plan.vocabulary_header(parents).map_err(ImageError::from)? {
+        Some(header) => Vocabulary::load(&Image::of_header(header)?.path(), template),
+        None => Vocabulary::load(parents[plan.vocabulary].path(), template),
+    }
+}
+
 impl Model {
     /// Opens a `.gguf` file, or a recipe `.yaml` and all its parents. Reads headers, no weights (but for what statistics need).
     ///
@@ -102,9 +115,7 @@ impl Model {
     pub fn vocabulary(&self) -> Result<Arc<Vocabulary>, ModelError> {
         let vocabulary = match &self.kind {
             Kind::File(parent) => Vocabulary::load(parent.path(), None),
-            Kind::Recipe(v) => {
-                Vocabulary::load(v.siblings.parents()[v.plan.vocabulary].path(), v.plan.chat_template.clone())
-            }
+            Kind::Recipe(v) => vocabulary(&v.plan, v.siblings.parents()),
         };
         vocabulary.map(Arc::new)
     }

@@ -1,6 +1,5 @@
 //! What a search asks of a model: a recipe or a parent in, a [`Trial`] out. The real one swaps recipes in one live model.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -152,20 +151,20 @@ pub struct LiveScorer<'a> {
 }
 
 impl<'a> LiveScorer<'a> {
-    /// A scorer over `siblings` of recipes that take their vocabulary from parent `vocabulary`. Each goal is a weight, search questions
+    /// A scorer over `siblings` of recipes that have the vocabulary `vocabulary`. Each goal is a weight, search questions
     /// and test questions. Setting `stop` ends the score in flight with [`ScoreError::Cancelled`].
     ///
     /// # Errors
     /// [`ScoreError`] for prompts that cannot be asked.
     pub fn new(
         siblings: &'a Siblings,
-        vocabulary: &Path,
+        vocabulary: Vocabulary,
         goals: Vec<(f64, Arc<Task>, Arc<Task>)>,
         settings: Settings,
         room: Room,
         stop: &'a AtomicBool,
     ) -> Result<Self, EvolveError> {
-        let vocabulary = Arc::new(Vocabulary::load(vocabulary, None).map_err(ScoreError::from)?);
+        let vocabulary = Arc::new(vocabulary);
         let exam = |(weight, search, test)| {
             Ok(Exam { weight, search: Prepared::new(search, &vocabulary)?, test: Prepared::new(test, &vocabulary)? })
         };

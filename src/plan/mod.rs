@@ -1,13 +1,14 @@
 //! A `Recipe` and its opened parents in, a [`Plan`] out: the virtual GGUF's header and one kernel program per tensor. Runs none of them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ggraft_kernels::{LowRank, Program, Source, Tensor};
 
 use crate::gguf::{
     Blocks, Difference, Encoded, Metadata, Parent, TensorInfo, TensorView, block_of, differences, encode_header,
 };
-use crate::recipe::{self, MethodSpec, ModelRef, Recipe, Slice};
+use crate::recipe::{self, MethodSpec, ModelRef, Recipe, Slice, Tokenizer};
 
 mod architectures;
 mod compile;
@@ -17,12 +18,15 @@ mod path;
 mod schedule;
 mod statistics;
 mod types;
+mod union;
+mod vocabulary;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use error::PlanError;
 use statistics::Statistics;
+use vocabulary::Vocabulary;
 
 /// The key of a model's kind, and of the difference that explains all others.
 const ARCHITECTURE: &str = "general.architecture";
@@ -34,6 +38,18 @@ pub struct SourceRef {
     pub parent: usize,
     /// Which of its tensors.
     pub tensor: usize,
+    /// Whose rows it has: its own if 0, else those that a vocabulary of this number looks up.
+    rows: usize,
+}
+
+/// Where the rows of a token table are looked up.
+#[derive(Debug)]
+struct Lookup {
+    vocabulary: Arc<Vocabulary>,
+    /// The table of each parent.
+    tables: Vec<SourceRef>,
+    /// Elements of a row.
+    width: usize,
 }
 
 /// One tensor of the merged model.
@@ -47,6 +63,8 @@ pub struct PlannedTensor {
     pub sources: Vec<SourceRef>,
     /// Where its bytes are while the model runs in memory; a file has all of them in their own places.
     pub home: Home,
+    /// For a table of tokens that are not each parent's own.
+    lookup: Option<Arc<Lookup>>,
 }
 
 /// Where a tensor of a model in memory lives.
@@ -74,8 +92,10 @@ pub struct Plan {
     pub data_bytes: u64,
     /// Size in bytes of the pool that tensors are shared in.
     pub pool_bytes: u64,
-    /// The parent that the vocabulary comes from.
+    /// The parent that the vocabulary follows.
     pub vocabulary: usize,
+    /// The vocabulary, if it is not that parent's own.
+    made: Option<Arc<Vocabulary>>,
     /// The recipe's own chat template.
     pub chat_template: Option<String>,
     metadata: Metadata,
@@ -86,7 +106,11 @@ pub struct Siblings {
     parents: Vec<Parent>,
     differences: Vec<Difference>,
     statistics: Statistics,
+    vocabularies: Mutex<Vocabularies>,
 }
+
+/// What has been made of the parents' vocabularies, by what was asked for and the base.
+type Vocabularies = HashMap<(Tokenizer, Option<usize>), Option<Arc<Vocabulary>>>;
 
 impl Siblings {
     /// Takes opened parents, refusing those that no recipe could merge.
@@ -97,7 +121,7 @@ impl Siblings {
         let all: Vec<&Parent> = parents.iter().collect();
         let differences = differences(&all);
         refuse(&differences, |blocks| blocks == Blocks::EveryMerge)?;
-        Ok(Self { parents, differences, statistics: Statistics::default() })
+        Ok(Self { parents, differences, statistics: Statistics::default(), vocabularies: Mutex::default() })
     }
 
     /// Opens and checks the models of a recipe.
@@ -126,9 +150,24 @@ impl Siblings {
             Blocks::EveryMerge => true,
             Blocks::WholeModel => whole_models && blends,
             Blocks::TokenTables => blends || untied && recipe.splits_token_tables(),
+            Blocks::TokenRows => recipe.tokenizer.is_none() && (blends || untied && recipe.splits_token_tables()),
             Blocks::Nothing => false,
         })?;
-        compile::compile(recipe, &self.parents, &self.statistics)
+        let vocabulary = self.vocabulary(recipe)?;
+        compile::compile(recipe, &self.parents, &self.statistics, vocabulary)
+    }
+
+    /// The vocabulary that `recipe` asks for, if not all parents have it. A search asks for the same one again and again.
+    fn vocabulary(&self, recipe: &Recipe) -> Result<Option<Arc<Vocabulary>>, PlanError> {
+        let Some(tokenizer) = &recipe.tokenizer else { return Ok(None) };
+        let mut known = self.vocabularies.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (tokenizer.clone(), recipe.base_model);
+        if let Some(vocabulary) = known.get(&key) {
+            return Ok(vocabulary.clone());
+        }
+        let made = Vocabulary::new(tokenizer, recipe.base_model, &self.parents, known.len() + 1)?.map(Arc::new);
+        known.insert(key, made.clone());
+        Ok(made)
     }
 
     /// Compiles parent `model` alone, with what is on it.
@@ -172,21 +211,45 @@ impl PlannedTensor {
     /// Bytes of parents that the program reads.
     pub fn source_bytes(&self, parents: &[Parent]) -> u64 {
         let bytes = |r: &SourceRef| {
-            let TensorView { data, low_rank, .. } = parents[r.parent].view(r.tensor);
-            (data.len() + low_rank.iter().map(LowRank::bytes).sum::<usize>()) as u64
+            let TensorView { info, data, low_rank } = parents[r.parent].view(r.tensor);
+            let table = match &self.lookup {
+                Some(lookup) if r.rows != 0 => {
+                    info.bytes / info.elements().div_ceil(lookup.width as u64) * lookup.rows()
+                }
+                _ => data.len() as u64,
+            };
+            table + low_rank.iter().map(LowRank::bytes).sum::<usize>() as u64
         };
         self.sources.iter().map(bytes).sum()
     }
 
-    /// The bytes that the program reads, in its order.
-    pub fn source_data<'a>(&self, parents: &'a [Parent]) -> Vec<Source<'a>> {
-        self.sources.iter().map(|r| source(*r, parents)).collect()
+    /// What the program reads, in its order.
+    pub fn source_data<'a>(&'a self, parents: &'a [Parent]) -> Vec<Source<'a>> {
+        self.sources.iter().map(|r| source(*r, self.lookup.as_deref(), parents)).collect()
     }
 }
 
-fn source(r: SourceRef, parents: &[Parent]) -> Source<'_> {
+impl Lookup {
+    /// Number of rows.
+    fn rows(&self) -> u64 {
+        self.vocabulary.len as u64
+    }
+}
+
+fn tensor(r: SourceRef, parents: &[Parent]) -> Tensor<'_> {
     let TensorView { info, data, low_rank } = parents[r.parent].view(r.tensor);
-    Source::Tensor(Tensor { ty: info.ty, data, low_rank })
+    Tensor { ty: info.ty, data, low_rank }
+}
+
+fn source<'a>(r: SourceRef, lookup: Option<&'a Lookup>, parents: &'a [Parent]) -> Source<'a> {
+    match lookup.filter(|_| r.rows != 0) {
+        None => Source::Tensor(tensor(r, parents)),
+        Some(Lookup { vocabulary, tables, width }) => Source::Rows {
+            width: *width,
+            tables: tables.iter().map(|table| tensor(*table, parents)).collect(),
+            map: vocabulary.map(r.parent),
+        },
+    }
 }
 
 impl Plan {
@@ -261,28 +324,53 @@ impl Plan {
     /// # Errors
     /// [`PlanError::Header`] if GGUF cannot hold it.
     pub fn full_header(&self, parents: &[Parent]) -> Result<Vec<u8>, PlanError> {
+        let infos: Vec<TensorInfo> = self.tensors.iter().map(|t| t.info.clone()).collect();
+        Ok(encode_header(&self.full_metadata(parents), &infos, schedule::ALIGNMENT)?.bytes)
+    }
+
+    /// A header without tensors that llama.cpp can load the tokenizer from, where no parent's file has it.
+    ///
+    /// # Errors
+    /// [`PlanError::Header`] if GGUF cannot hold it.
+    pub fn vocabulary_header(&self, parents: &[Parent]) -> Result<Option<Vec<u8>>, PlanError> {
+        if self.made_metadata().is_none() {
+            return Ok(None);
+        }
+        Ok(Some(encode_header(&self.full_metadata(parents), &[], schedule::ALIGNMENT)?.bytes))
+    }
+
+    fn made_metadata(&self) -> Option<&Metadata> {
+        self.made.as_ref()?.metadata.as_ref()
+    }
+
+    fn full_metadata(&self, parents: &[Parent]) -> Metadata {
         let mut metadata = self.metadata.clone();
-        for (key, value) in parents[self.vocabulary].metadata().iter().filter(|(key, _)| schedule::is_vocabulary(key)) {
+        let followed = &parents[self.vocabulary];
+        let vocabulary = self.made_metadata().unwrap_or(followed.metadata());
+        for (key, value) in vocabulary.iter().filter(|(key, _)| schedule::is_vocabulary(key)) {
             metadata.insert(key, value.clone());
         }
         if let Some(template) = &self.chat_template {
             metadata.insert("tokenizer.chat_template", template.as_str());
         }
-        let infos: Vec<TensorInfo> = self.tensors.iter().map(|t| t.info.clone()).collect();
-        Ok(encode_header(&metadata, &infos, schedule::ALIGNMENT)?.bytes)
+        let size = followed.arch_key("vocab_size");
+        if let Some(tokens) = vocabulary.strings(vocabulary::TOKENS).filter(|_| metadata.get(&size).is_some()) {
+            metadata.insert(&size, tokens.len() as u32);
+        }
+        metadata
     }
 }
 
-/// The header and the tensors' places, with what llama.cpp computes from and nothing else: of the vocabulary (that of `vocabulary`) only
-/// its size, of `general.*` only the architecture. Names and licences would make two merges of one shape look different.
-fn bare(metadata: &Metadata, infos: &[TensorInfo], vocabulary: &Parent) -> Result<Encoded, PlanError> {
+/// The header and the tensors' places, with what llama.cpp computes from and nothing else: of the vocabulary only its size, of `general.*`
+/// only the architecture. Names and licences would make two merges of one shape look different.
+fn bare(metadata: &Metadata, infos: &[TensorInfo], tokens: Option<u32>) -> Result<Encoded, PlanError> {
     let mut bare = Metadata::default();
     for (key, value) in metadata.iter().filter(|(key, _)| *key == ARCHITECTURE || !key.starts_with("general.")) {
         bare.insert(key, value.clone());
     }
     bare.insert("tokenizer.ggml.model", "no_vocab");
-    if let Some(tokens) = vocabulary.metadata().strings("tokenizer.ggml.tokens") {
-        bare.insert(&vocabulary.arch_key("vocab_size"), tokens.len() as u32);
+    if let (Some(tokens), Some(architecture)) = (tokens, metadata.str(ARCHITECTURE)) {
+        bare.insert(&format!("{architecture}.vocab_size"), tokens);
     }
     Ok(encode_header(&bare, infos, schedule::ALIGNMENT)?)
 }

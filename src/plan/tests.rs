@@ -6,6 +6,7 @@ mod schedule;
 mod siblings;
 mod task_vectors;
 mod types;
+mod vocabulary;
 
 use std::fs;
 use std::path::Path;

@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 use serde_saphyr::{FlowMap, FlowSeq};
 
 use super::reference::Written;
+use super::tokenizer::{TokenizerOut, TokenizerSourceOut};
 use super::{Curve, Hop, Parameters, Recipe, RecipeError, Rule, Setting, Slice};
 
 #[derive(Serialize)]
@@ -27,7 +28,9 @@ struct FileOut<'a> {
     path_scale: Option<&'static str>,
     out_type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tokenizer_source: Option<Written>,
+    tokenizer_source: Option<TokenizerSourceOut>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokenizer: Option<TokenizerOut>,
     #[serde(skip_serializing_if = "Option::is_none")]
     chat_template: Option<&'a str>,
 }
@@ -95,6 +98,8 @@ impl Recipe {
                 (None, Some(slices.iter().map(slice).collect()))
             }
         };
+        let tokenizer = self.tokenizer.as_ref();
+        let (alone, more) = (tokenizer.filter(|t| t.is_source_alone()), tokenizer.filter(|t| !t.is_source_alone()));
         let file = FileOut {
             merge_method: (!self.slices.is_empty()).then_some(self.method.name),
             base_model: self.base_model.map(path),
@@ -104,7 +109,8 @@ impl Recipe {
             path: self.path.iter().map(|hop| FlowMap(hop_out(hop, path))).collect(),
             path_scale: (!self.path.is_empty()).then_some(self.path_scale.name()),
             out_type: self.out_type.name(),
-            tokenizer_source: self.tokenizer_source.map(path),
+            tokenizer_source: alone.map(|tokenizer| tokenizer.source.out(path)),
+            tokenizer: more.map(|tokenizer| tokenizer.out(path)),
             chat_template: self.chat_template.as_deref(),
         };
         serde_saphyr::to_string(&file).map_err(|error| RecipeError::Yaml(error.to_string()))

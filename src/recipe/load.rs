@@ -46,12 +46,12 @@ impl Recipe {
 
 const PARAMETER_FORMS: &str = "it must be a number, a truth value, a list of them, or `{filter, value}` entries";
 
-struct Loader<'a> {
-    file: &'a Path,
-    models: Vec<ModelRef>,
+pub(super) struct Loader<'a> {
+    pub file: &'a Path,
+    pub models: Vec<ModelRef>,
 }
 
-type Result<T, E = RecipeError> = std::result::Result<T, E>;
+pub(super) type Result<T, E = RecipeError> = std::result::Result<T, E>;
 
 /// What a recipe of nothing but a path does to its models: nothing.
 fn passthrough() -> &'static MethodSpec {
@@ -99,7 +99,7 @@ impl Loader<'_> {
             None => Vec::new(),
         };
         let path_scale = written.path_scale.map_or(Ok(PathScale::default()), |name| self.path_scale(&name))?;
-        let tokenizer_source = self.tokenizer(written.tokenizer_source, written.tokenizer, base_model)?;
+        let tokenizer = self.tokenizer(written.tokenizer_source, written.tokenizer, base_model)?;
         let out_type = written.out_type.map_or(Ok(OutType::default()), |name| self.out_type(&name))?;
         let mut warnings = Vec::new();
         for (key, value) in [("dtype", &written.dtype), ("out_dtype", &written.out_dtype)] {
@@ -114,7 +114,7 @@ impl Loader<'_> {
             path_scale,
             parameters,
             out_type,
-            tokenizer_source,
+            tokenizer,
             chat_template: written.chat_template,
             file: self.file.to_owned(),
             warnings,
@@ -122,7 +122,7 @@ impl Loader<'_> {
         })
     }
 
-    fn error<T>(&self, at: &Spanned<T>, problem: RecipeError) -> RecipeError {
+    pub(super) fn error<T>(&self, at: &Spanned<T>, problem: RecipeError) -> RecipeError {
         problem.at(self.file, at.referenced.into())
     }
 
@@ -130,7 +130,13 @@ impl Loader<'_> {
         self.error(at, RecipeError::Unsupported { what, instead })
     }
 
-    fn bad_value<T>(&self, at: &Spanned<T>, key: &str, value: impl Display, expected: impl Display) -> RecipeError {
+    pub(super) fn bad_value<T>(
+        &self,
+        at: &Spanned<T>,
+        key: &str,
+        value: impl Display,
+        expected: impl Display,
+    ) -> RecipeError {
         self.error(at, RecipeError::bad_value(key, value, expected))
     }
 
@@ -193,7 +199,7 @@ impl Loader<'_> {
         Ok(self.models.len() - 1)
     }
 
-    fn read(&self, reference: &Spanned<Reference>) -> Result<ModelRef> {
+    pub(super) fn read(&self, reference: &Spanned<Reference>) -> Result<ModelRef> {
         let written = reference.value.to_string();
         let resolve = |part: &str| self.path(part);
         let model = match &reference.value {
@@ -257,35 +263,6 @@ impl Loader<'_> {
         }
         let base_model = value.base_model.as_ref().map(|base| self.model(base)).transpose()?;
         Ok(Slice { sources, base_model, parameters: self.parameters(value.parameters)?, place: referenced.into() })
-    }
-
-    fn tokenizer(
-        &self,
-        source: Option<Spanned<Reference>>,
-        tokenizer: Option<Spanned<schema::Tokenizer>>,
-        base_model: Option<usize>,
-    ) -> Result<Option<usize>> {
-        let instead = "take one model's vocabulary: `tokenizer_source: base`, or a model of this recipe";
-        let source = match (source, tokenizer) {
-            (Some(source), None) => source,
-            (None, None) => return Ok(None),
-            (Some(_), Some(both)) => {
-                return Err(self.bad_value(&both, "tokenizer", "given too", "`tokenizer_source` says it already"));
-            }
-            (None, Some(at)) => match at.value {
-                schema::Tokenizer { source: Some(source), tokens: None, pad_to_multiple_of: None } => source,
-                _ => return Err(self.unsupported(&at, "building a new vocabulary".to_owned(), instead)),
-            },
-        };
-        let name = source.value.to_string();
-        let model = self.read(&source)?;
-        let listed = self.models.iter().position(|known| known.is(&model));
-        match name.as_str() {
-            "base" if base_model.is_some() => Ok(base_model),
-            "base" => Err(self.bad_value(&source, "tokenizer_source", "`base`", "there is no `base_model`")),
-            _ if listed.is_some() => Ok(listed),
-            _ => Err(self.unsupported(&source, format!("the vocabulary of `{name}`"), instead)),
-        }
     }
 
     fn parameters(&self, written: schema::Parameters) -> Result<Parameters> {

@@ -17,6 +17,7 @@ mod schema;
 pub mod setting;
 #[cfg(test)]
 mod tests;
+mod tokenizer;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ pub use path::{Gain, Hop, MAX_GAIN, PathBlock, PathScale};
 pub use reference::{MAX_ADAPTERS, ModelRef};
 pub use resolve::{BlockSite, Resolved, ResolvedSource, Site, Values};
 pub use setting::{Curve, Rule, Setting};
+pub use tokenizer::{TokenRow, TokenRule, Tokenizer, TokenizerSource};
 
 /// Models one recipe may name.
 pub const MAX_MODELS: usize = 64;
@@ -59,8 +61,8 @@ pub struct Recipe {
     pub parameters: Parameters,
     /// The type of blended matrices.
     pub out_type: OutType,
-    /// The model whose vocabulary the merged model gets; left open if `None`.
-    pub tokenizer_source: Option<usize>,
+    /// The vocabulary that the merged model gets; left open if `None`, for models that share one.
+    pub tokenizer: Option<Tokenizer>,
     /// A chat template instead of the parents': Jinja text, or a name mergekit knows (`auto`, `chatml`, ...).
     pub chat_template: Option<String>,
     /// The file it came from, for messages; empty if it came from none.
@@ -139,7 +141,7 @@ impl Recipe {
             path_scale: PathScale::default(),
             parameters: Parameters::new(),
             out_type: OutType::default(),
-            tokenizer_source: None,
+            tokenizer: None,
             chat_template: None,
             file: PathBuf::new(),
             warnings: Vec::new(),

@@ -1,5 +1,6 @@
 //! The YAML of a recipe as written, every value with its place. Key names are mergekit's; `path`, `path_scale` and `out_type` are ours.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
@@ -66,8 +67,23 @@ pub(super) struct Hop {
 #[serde(deny_unknown_fields)]
 pub(super) struct Tokenizer {
     pub source: Option<Spanned<Reference>>,
-    pub tokens: Option<IgnoredAny>,
-    pub pad_to_multiple_of: Option<IgnoredAny>,
+    #[serde(default)]
+    pub tokens: BTreeMap<String, Spanned<Token>>,
+    pub pad_to_multiple_of: Option<Spanned<u32>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Token {
+    pub source: Spanned<TokenSource>,
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// A model, or `{kind: zero}`, or `{kind: model_token, model, token | token_id}`.
+pub(super) enum TokenSource {
+    Model(Reference),
+    Kind { kind: String, model: Option<Reference>, token: Option<String>, token_id: Option<u32> },
 }
 
 /// mergekit's REF: a path, perhaps with `+` and that of an adapter, or `{model: path, lora: path}`.
@@ -132,6 +148,45 @@ impl<'de> Deserialize<'de> for Reference {
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Reference, A::Error> {
                 let Map { model, lora: OneOrMore(lora) } = Map::deserialize(MapAccessDeserializer::new(map))?;
                 Ok(Reference::Map { model, lora })
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl<'de> Deserialize<'de> for TokenSource {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Map {
+            kind: Option<String>,
+            model: Option<Reference>,
+            #[serde(default)]
+            lora: OneOrMore,
+            token: Option<String>,
+            token_id: Option<u32>,
+        }
+        impl<'de> Visitor<'de> for Either {
+            type Value = TokenSource;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a model, or `{kind: ..}`")
+            }
+            fn visit_str<E: de::Error>(self, path: &str) -> Result<TokenSource, E> {
+                Ok(TokenSource::Model(Reference::Word(path.to_owned())))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TokenSource, A::Error> {
+                let Map { kind, model, lora: OneOrMore(lora), token, token_id } =
+                    Map::deserialize(MapAccessDeserializer::new(map))?;
+                match (kind, model) {
+                    (Some(kind), model) if lora.is_empty() => Ok(TokenSource::Kind { kind, model, token, token_id }),
+                    (None, Some(Reference::Word(model))) if token.is_none() && token_id.is_none() => {
+                        Ok(TokenSource::Model(Reference::Map { model, lora }))
+                    }
+                    _ => Err(de::Error::custom(
+                        "`{model, lora}`, `{kind: zero}` or `{kind: model_token, ..}` belongs here",
+                    )),
+                }
             }
         }
         deserializer.deserialize_any(Either)

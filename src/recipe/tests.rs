@@ -116,7 +116,7 @@ fn what_is_written_back_loads_to_the_same_merge() {
         assert_eq!(resolved(&again, 32), resolved(&recipe, 32), "{yaml}");
         assert_eq!(again.models.len(), recipe.models.len());
         assert_eq!((again.out_type, again.base_model), (recipe.out_type, recipe.base_model), "{yaml}");
-        assert_eq!((again.tokenizer_source, &again.chat_template), (recipe.tokenizer_source, &recipe.chat_template));
+        assert_eq!((again.tokenizer, again.chat_template), (recipe.tokenizer, recipe.chat_template));
     }
 }
 
@@ -172,7 +172,19 @@ fn a_recipe_built_in_code_survives_the_way_through_yaml() {
         base_model: Some(2),
         parameters: [("normalize".to_owned(), Curve::Steps(vec![true, false]).into())].into(),
         out_type: OutType::Same,
-        tokenizer_source: Some(1),
+        tokenizer: Some(Tokenizer {
+            source: TokenizerSource::Model(1),
+            tokens: [
+                ("<|a|>", TokenRow::Zero, false),
+                ("null", TokenRow::Model(3), true),
+                ("b: c", TokenRow::Id(2, 7), false),
+            ]
+            .into_iter()
+            .chain([("d", TokenRow::Token(0, "\u{120}x".to_owned()), true)])
+            .map(|(token, row, force)| TokenRule { token: token.to_owned(), row, force })
+            .collect(),
+            pad_to_multiple_of: Some(64),
+        }),
         chat_template: Some("{% if x %}\n  a: b\n{% endif %}\n\n".to_owned()),
         ..Recipe::new(MethodSpec::find("ties").unwrap(), models, vec![slice])
     };
@@ -181,7 +193,14 @@ fn a_recipe_built_in_code_survives_the_way_through_yaml() {
     assert_eq!(resolved(&again, 7), resolved(&recipe, 7));
     assert_eq!(again.slices[0].sources[0].parameters["weight"].rules[0].curve, Curve::Numbers(numbers));
     assert_eq!(again.models.iter().map(|m| m.written.as_str()).collect::<Vec<_>>(), awkward);
-    assert_eq!((again.out_type, again.tokenizer_source), (OutType::Same, Some(1)));
+    let sorted = |recipe: &Recipe| {
+        let mut tokenizer = recipe.tokenizer.clone().unwrap();
+        tokenizer.tokens.sort_by(|a, b| a.token.cmp(&b.token));
+        tokenizer
+    };
+    assert_eq!((again.out_type, sorted(&again)), (OutType::Same, sorted(&recipe)));
+    let union = Recipe { tokenizer: Some(TokenizerSource::Union.into()), ..recipe.clone() };
+    assert_eq!(parse(&union.to_yaml(written).unwrap()).tokenizer, union.tokenizer);
     assert_eq!(again.chat_template, recipe.chat_template);
 }
 
@@ -286,7 +305,8 @@ fn slerp_takes_its_t_by_filter_and_gradient() {
 #[test]
 fn ties_fills_defaults_and_asks_its_base_for_nothing() {
     let recipe = parse(TIES);
-    assert_eq!((recipe.models.len(), recipe.base_model, recipe.tokenizer_source), (3, Some(0), Some(0)));
+    let tokenizer = Some(TokenizerSource::Model(0).into());
+    assert_eq!((recipe.models.len(), recipe.base_model, &recipe.tokenizer), (3, Some(0), &tokenizer));
     assert_eq!(recipe.models[0].path, PathBuf::from("dir/base.gguf"));
     assert_eq!(recipe.out_type, OutType::F16);
     let end = at(&recipe, 5, "blk.4.ffn_up.weight");
@@ -323,7 +343,8 @@ fn a_base_that_is_not_listed_becomes_the_last_source() {
     assert_eq!((tensor.base, tensor.sources.len()), (Some(3), 4));
     assert_eq!(tensor.sources[2].parameters, Values::from([("density", 0.5), ("weight", 0.25)]));
     assert_eq!(tensor.shared["rescale"], 1.0);
-    assert_eq!(recipe.models[recipe.tokenizer_source.unwrap()].written, "b.gguf");
+    let Some(Tokenizer { source: TokenizerSource::Model(model), .. }) = recipe.tokenizer else { panic!("{recipe:?}") };
+    assert_eq!(recipe.models[model].written, "b.gguf");
     let linear = parse("{merge_method: linear, base_model: b, models: [{model: a}], parameters: {weight: 0.5}}");
     assert_eq!((at(&linear, 1, "output.weight").sources.len(), at(&linear, 1, "output.weight").base), (2, None));
 }

@@ -8,5 +8,7 @@ mod mistakes;
 mod path;
 mod reference;
 mod search;
+mod sizes;
 mod support;
 mod swaps;
+mod vocabulary;

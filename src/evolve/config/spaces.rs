@@ -7,7 +7,7 @@ use super::{Check, Goal};
 use crate::evolve::EvolveError;
 use crate::evolve::genome::GenomeSpec;
 use crate::evolve::path::{Gains, PathSpec};
-use crate::recipe::{MAX_BLOCKS, MethodSpec, ModelRef, OutType, PathScale};
+use crate::recipe::{MAX_BLOCKS, MethodSpec, ModelRef, OutType, PathScale, TokenizerSource};
 use crate::yaml::hint;
 
 /// How often the paper lays out all blocks.
@@ -55,10 +55,13 @@ impl Check<'_> {
         }
         let tokenizer_source = match form.tokenizer_source {
             None => None,
-            Some(written) if written.value == "base" && base.is_some() => base,
+            Some(written) if written.value == "union" => Some(TokenizerSource::Union),
+            Some(written) if written.value == "base" && base.is_some() => base.map(TokenizerSource::Model),
             Some(written) => match models.iter().position(|m| m.is(&self.reference(&written.value))) {
-                Some(model) => Some(model),
-                None => return self.refuse(&written, "`tokenizer_source` must be `base` or one of the models"),
+                Some(model) => Some(TokenizerSource::Model(model)),
+                None => {
+                    return self.refuse(&written, "`tokenizer_source` must be `union`, `base` or one of the models");
+                }
             },
         };
         let out_type = match form.out_type {

@@ -71,7 +71,7 @@ fn what_is_written_back_is_the_same_path() {
             recipe.path.iter().map(|hop| (hop.model, hop.layers, hop.scale.to_bits())).collect()
         };
         assert_eq!(path(&again), path(&recipe), "{yaml}");
-        let rest = |r: &Recipe| (r.models.clone(), r.base_model, r.path_scale, r.out_type, r.tokenizer_source);
+        let rest = |r: &Recipe| (r.models.clone(), r.base_model, r.path_scale, r.out_type, r.tokenizer.clone());
         assert_eq!(rest(&again), rest(&recipe), "{yaml}");
         assert_eq!((again.method.name, again.slices.len()), (recipe.method.name, recipe.slices.len()), "{yaml}");
         assert_eq!(resolved_merge(&again), resolved_merge(&recipe), "{yaml}");
