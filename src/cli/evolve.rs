@@ -34,6 +34,9 @@ pub(super) fn evolve(args: &EvolveArgs, as_json: bool) -> anyhow::Result<()> {
         goals.push((goal.weight, load(goal.search.as_deref())?, load(Some(&goal.test))?));
     }
     let siblings = Siblings::open(&config.models)?;
+    for remark in siblings.parents().iter().flat_map(Parent::remarks) {
+        eprintln!("warning: {remark}");
+    }
     let layers: Vec<u32> = siblings.parents().iter().map(Parent::block_count).collect();
     let stages = Stages::new(&config, &layers)?;
     // Compiled once before anything runs: what the models lack is found now, not after the first generation.

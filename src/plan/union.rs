@@ -8,6 +8,8 @@ use crate::gguf::{Array, Metadata, Parent, Strings, Value};
 
 const MODEL: &str = "tokenizer.ggml.model";
 const PRE: &str = "tokenizer.ggml.pre";
+const SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
+const EXTRA_SPACES: &str = "tokenizer.ggml.remove_extra_whitespaces";
 const SCORES: &str = "tokenizer.ggml.scores";
 const TYPES: &str = "tokenizer.ggml.token_type";
 const MERGES: &str = "tokenizer.ggml.merges";
@@ -23,6 +25,8 @@ const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
 /// See [`NORMAL`].
 const UNUSED: i32 = 5;
+/// Why some differences matter.
+const CUT: &str = "cut text differently before it is tokenized";
 /// What llama.cpp's converter scores padding with.
 const PADDING_SCORE: f32 = -1000.0;
 
@@ -62,7 +66,14 @@ pub(super) fn refuse_other_meanings(parents: &[Parent], all: &[Tokens], leader: 
         )));
     }
     for (other, tokens) in parents.iter().zip(all) {
-        alike(first, other, PRE, "cut text differently before it is tokenized")?;
+        alike(first, other, PRE, CUT)?;
+        for (key, default) in [(SPACE_PREFIX, model == "llama"), (EXTRA_SPACES, false)] {
+            let [ours, theirs] =
+                [first, other].map(|p| p.metadata().get(key).and_then(Value::as_bool).unwrap_or(default));
+            if ours != theirs {
+                return Err(disagree(first, other, &format!("{CUT}: `{key}` is {ours} and {theirs}")));
+            }
+        }
         let kinds = [first, other].map(|parent| numbers(parent, TYPES));
         let scores = [first, other].map(|parent| numbers(parent, SCORES));
         for (text, id) in tokens.texts.iter().zip(0..) {

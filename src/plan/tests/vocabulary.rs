@@ -267,6 +267,8 @@ fn vocabularies_that_do_not_go_together_are_refused_with_the_reason() {
         union,
         &["cut text differently", "\"qwen2\" and \"default\""],
     );
+    let spaced = set("tokenizer.ggml.add_space_prefix", true.into());
+    refused(&plain, &with(&spaced), union, &["`tokenizer.ggml.add_space_prefix` is false and true"]);
     let kinds = set("tokenizer.ggml.token_type", vec![1, 3, 1].into());
     refused(&plain, &with(&kinds), union, &["read `q` differently", "is 1 and 3"]);
     let bert = |t: &mut Tiny| t.metadata.insert("tokenizer.ggml.model", "bert");
