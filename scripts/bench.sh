@@ -21,6 +21,10 @@ YAML
 
 echo "## quickstart: task_arithmetic, three parents Q8_0 -> Q8_0"
 "$ggraft" bench recipes/quickstart/recipe.yaml --repeat 9
+for method in linear slerp ties dare_ties della; do
+    echo "## quickstart: $method; what the first candidate of a search costs, and what later ones do"
+    "$ggraft" bench "recipes/methods/$method.yaml" --repeat 9
+done
 echo "## SmolLM2-135M: linear, two parents Q4_1/Q8_0 -> Q8_0"
 "$ggraft" bench "$(pair smol SmolLM2-135M-Instruct.gguf)" --repeat 9
 echo "## gemma-3-270m: linear, two parents Q4_K_M -> Q8_0"

@@ -6,10 +6,29 @@ use std::time::{Duration, Instant};
 use rayon::prelude::*;
 
 use crate::disk;
+use crate::generate::Request;
 use crate::image::Fill;
 use crate::model::{ContextSize, LlamaBatch, LlamaToken, Settings};
 use crate::open::{Kind, Model};
-use crate::score::{Progress, Request, ScoreError, generate};
+use crate::plan::PlanError;
+use crate::recipe::{Curve, Parameters, Recipe};
+use crate::score::{Progress, ScoreError, generate};
+
+/// Why a measurement came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// llama.cpp failed.
+    #[error(transparent)]
+    Score(#[from] ScoreError),
+    /// A candidate has no result.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}
+
+/// Parameters that searches turn.
+const TURNED: [&str; 6] = ["weight", "density", "gamma", "t", "lambda", "select_topk"];
+/// By which part candidates turn them, one after the other.
+const TURN: f64 = 1e-3;
 
 /// Tokens of the long prompt and of the continuation behind the two speeds.
 const PROMPT_TOKENS: usize = 512;
@@ -29,6 +48,9 @@ const COPY_CHUNK: usize = 1 << 20;
 pub struct Figures {
     /// One per repeat: merging the recipe into the live model. Empty for a plain file.
     pub swaps: Vec<Duration>,
+    /// One per repeat: planning and merging the recipe with other numbers, as a search does after its first candidate. Empty for a plain
+    /// file.
+    pub candidates: Vec<Duration>,
     /// What a swap reads and writes.
     pub fill: Fill,
     /// One per repeat: copying as many bytes on as many threads. Empty for a plain file.
@@ -63,22 +85,30 @@ impl Figures {
 /// Measures `model`; everything that repeats is run `repeat` times.
 ///
 /// # Errors
-/// [`ScoreError`] with llama.cpp's reason.
-pub fn measure(model: &Model, settings: Settings, repeat: usize) -> Result<Figures, ScoreError> {
+/// [`BenchError`] with llama.cpp's reason.
+pub fn measure(model: &Model, settings: Settings, repeat: usize) -> Result<Figures, BenchError> {
     let disk_before = disk::written_bytes();
     let start = Instant::now();
-    let vocabulary = model.vocabulary()?;
+    let vocabulary = model.vocabulary().map_err(ScoreError::from)?;
     let size = ContextSize { sequences: 1, tokens: (PROMPT_TOKENS + GENERATED_TOKENS) as u32 };
-    let (mut live, mut swap) = model.start(Arc::clone(&vocabulary), settings, size)?;
+    let (mut live, mut swap) = model.start(Arc::clone(&vocabulary), settings, size).map_err(ScoreError::from)?;
     let load = start.elapsed();
 
     let mut swaps = Vec::new();
     let mut copies = Vec::new();
+    let mut candidates = Vec::new();
     if let Kind::Recipe(v) = &model.kind {
         for _ in 0..repeat {
-            swap = live.swap(&v.plan, v.siblings.parents())?;
+            swap = live.swap(&v.plan, v.siblings.parents()).map_err(ScoreError::from)?;
             swaps.push(swap.elapsed);
         }
+        for i in 1..=repeat {
+            let recipe = turned(&v.recipe, 1.0 - TURN * i as f64);
+            let start = Instant::now();
+            live.swap(&v.siblings.plan(&recipe)?, v.siblings.parents()).map_err(ScoreError::from)?;
+            candidates.push(start.elapsed());
+        }
+        candidates.sort();
         copies = copy_times((swap.fill.bytes_read + swap.fill.bytes_written) / 2, repeat);
         swaps.sort();
     }
@@ -93,28 +123,55 @@ pub fn measure(model: &Model, settings: Settings, repeat: usize) -> Result<Figur
         for i in chunk {
             batch.add(token(*i), *i as i32, &[0], i + 1 == PROMPT_TOKENS).expect("chunks fit the batch");
         }
-        live.decode(&mut batch)?;
+        live.decode(&mut batch).map_err(ScoreError::from)?;
     }
     let prompt_speed = PROMPT_TOKENS as f64 / start.elapsed().as_secs_f64();
     let start = Instant::now();
     for i in PROMPT_TOKENS..PROMPT_TOKENS + GENERATED_TOKENS {
         batch.clear();
         batch.add(token(i), i as i32, &[0], true).expect("one token fits");
-        live.decode(&mut batch)?;
+        live.decode(&mut batch).map_err(ScoreError::from)?;
     }
     let generate_speed = GENERATED_TOKENS as f64 / start.elapsed().as_secs_f64();
 
-    live.resize(ContextSize { sequences: QUESTIONS, tokens: 2 * SHORT_TOKENS as u32 })?;
-    let request = |q: usize| Request {
-        tokens: (q * SHORT_TOKENS..(q + 1) * SHORT_TOKENS).map(token).collect(),
-        max_tokens: SHORT_TOKENS,
-    };
+    live.resize(ContextSize { sequences: QUESTIONS, tokens: 2 * SHORT_TOKENS as u32 }).map_err(ScoreError::from)?;
+    let request =
+        |q: usize| Request::greedy((q * SHORT_TOKENS..(q + 1) * SHORT_TOKENS).map(token).collect(), SHORT_TOKENS);
     let requests: Vec<Request> = (0..QUESTIONS as usize).map(request).collect();
     let start = Instant::now();
-    generate(&mut live, &requests, &|_| None, &mut Progress::new(&mut |_, _| true))?;
+    generate(&mut live, &requests, &mut Progress::new(&mut |_, _| true))?;
     let questions = start.elapsed();
     let disk_write_bytes = disk_before.and_then(|before| Some(disk::written_bytes()?.saturating_sub(before)));
-    Ok(Figures { swaps, fill: swap.fill, copies, load, prompt_speed, generate_speed, questions, disk_write_bytes })
+    Ok(Figures {
+        swaps,
+        candidates,
+        fill: swap.fill,
+        copies,
+        load,
+        prompt_speed,
+        generate_speed,
+        questions,
+        disk_write_bytes,
+    })
+}
+
+/// The recipe with every number that searches turn multiplied by `factor`.
+fn turned(recipe: &Recipe, factor: f64) -> Recipe {
+    let mut recipe = recipe.clone();
+    let turn = |parameters: &mut Parameters| {
+        let settings = parameters.iter_mut().filter(|(name, _)| TURNED.contains(&name.as_str()));
+        for rule in settings.flat_map(|(_, setting)| &mut setting.rules) {
+            if let Curve::Numbers(numbers) = &mut rule.curve {
+                numbers.iter_mut().for_each(|n| *n *= factor);
+            }
+        }
+    };
+    turn(&mut recipe.parameters);
+    for slice in &mut recipe.slices {
+        turn(&mut slice.parameters);
+        slice.sources.iter_mut().for_each(|source| turn(&mut source.parameters));
+    }
+    recipe
 }
 
 /// Times of copying `bytes` from one buffer to another on the threads that merges run on, sorted.

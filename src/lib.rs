@@ -2,13 +2,14 @@
 //!
 //! Data flows one way, one module per stage, and each stage knows only the stages before it:
 //!
-//! [`gguf`] → [`recipe`] → [`plan`] → kernels → [`image`] → [`model`] → [`tasks`], [`score`] → [`evolve`]; [`cli`] is a thin end.
+//! [`gguf`] → [`recipe`] → [`plan`] → kernels → [`image`] → [`model`] → [`generate`] → [`tasks`], [`score`] → [`evolve`]; [`cli`] is a thin end.
 //! [`ggml`] holds ggml's block codecs, which the plan measures with and the image merges with.
 
 pub mod bench;
 pub mod cli;
 pub mod disk;
 pub mod evolve;
+pub mod generate;
 pub mod ggml;
 pub mod gguf;
 pub mod image;
@@ -17,5 +18,6 @@ pub mod open;
 pub mod plan;
 pub mod recipe;
 pub mod score;
+pub mod serve;
 pub mod tasks;
 pub mod yaml;

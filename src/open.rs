@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::gguf::{GgufError, Parent};
 use crate::image::{Image, ImageError};
 use crate::model::{ContextSize, Live, ModelError, Settings, Swap, Vocabulary};
-use crate::plan::{Plan, PlanError, Siblings};
+use crate::plan::{Cache, Plan, PlanError, Siblings};
 use crate::recipe::{Recipe, RecipeError};
 
 /// A model that could run.
@@ -65,17 +65,20 @@ pub fn is_recipe(path: &Path) -> bool {
 }
 
 impl Virtual {
-    /// Opens the parents of `recipe` and compiles it.
+    /// Opens the parents of `recipe` and compiles it, with what `cache` knows of them.
     ///
     /// # Errors
     /// [`OpenError`] naming the recipe, and the file, tensor or line.
-    pub fn new(mut recipe: Recipe) -> Result<Self, OpenError> {
+    pub fn new(mut recipe: Recipe, cache: Option<Cache>) -> Result<Self, OpenError> {
         let in_recipe = |source| match source {
             // These name the recipe themselves.
             PlanError::Recipe(error) => OpenError::Recipe(error),
             source => OpenError::Plan { path: recipe.file.clone(), source },
         };
-        let siblings = Siblings::open(&recipe.models).map_err(in_recipe)?;
+        let mut siblings = Siblings::open(&recipe.models).map_err(in_recipe)?;
+        if let Some(cache) = cache {
+            siblings = siblings.cached(cache);
+        }
         let plan = siblings.plan(&recipe).map_err(in_recipe)?;
         recipe.warnings.extend(siblings.parents().iter().flat_map(Parent::remarks));
         Ok(Self { recipe, siblings, plan })
@@ -88,10 +91,11 @@ impl Virtual {
 /// [`ModelError::Load`] with llama.cpp's reason.
 pub fn vocabulary(plan: &Plan, parents: &[Parent]) -> Result<Vocabulary, ModelError> {
     let template = plan.chat_template.clone();
-    match plan.vocabulary_header(parents).map_err(ImageError::from)? {
-        Some(header) => Vocabulary::load(&Image::of_header(header)?.path(), template),
-        None => Vocabulary::load(parents[plan.vocabulary].path(), template),
+    if !plan.makes_vocabulary() {
+        return Vocabulary::load(parents[plan.vocabulary].path(), template);
     }
+    let header = plan.vocabulary_header(parents).map_err(ImageError::from)?;
+    Vocabulary::load(&Image::of_header(header)?.path(), template)
 }
 
 impl Model {
@@ -100,8 +104,16 @@ impl Model {
     /// # Errors
     /// [`OpenError`] naming the file, tensor or line.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
+        Self::open_with(path, None)
+    }
+
+    /// The same with what `cache` knows of the parents.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn open_with(path: &Path, cache: Option<Cache>) -> Result<Self, OpenError> {
         let kind = if is_recipe(path) {
-            Kind::Recipe(Box::new(Virtual::new(Recipe::load(path)?)?))
+            Kind::Recipe(Box::new(Virtual::new(Recipe::load(path)?, cache)?))
         } else {
             Kind::File(Box::new(Parent::open(path)?))
         };

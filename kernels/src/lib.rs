@@ -3,12 +3,14 @@
 //! - [`GgmlType`] is ggml's type table; [`Codecs`] turns blocks into f32 and back, with ggml's own functions handed in
 //!   for the types that have no code here.
 //! - A [`Source`] is what programs read: a tensor, perhaps with a difference of low rank, or rows gathered from several.
-//! - A [`Program`] says what one destination tensor is: a byte copy, a weighted sum, or a sum of sparsified task vectors.
+//! - A [`Program`] says what one destination tensor is: a byte copy, a weighted sum, a sum of sparsified task vectors, and so on.
 //! - [`run()`] executes a program over any range of blocks; equal ranges give equal bytes on any number of threads.
 //! - [`stats`] has the passes whose results go *into* programs: inner products and order statistics of the sources.
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod codec;
+mod combine;
+mod keep;
 mod philox;
 mod program;
 mod run;
@@ -17,8 +19,9 @@ pub mod stats;
 mod types;
 
 pub use codec::Codecs;
+pub use keep::{Cut, Keep, Ranks};
 pub use philox::{MaskKey, keep_threshold};
-pub use program::{Keep, Program, TaskVector, Term};
+pub use program::{LineTerm, Lines, Program, TaskVector, Term};
 pub use run::{TILE, run};
 pub use source::{LowRank, RowMap, Source, Tensor};
 pub use types::{GgmlType, QK_K};

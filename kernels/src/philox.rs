@@ -8,7 +8,7 @@ const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 const ROUNDS: u32 = 10;
 
 /// Names one mask: every (recipe seed, tensor, parent) has its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MaskKey {
     /// The recipe's seed, as Philox's key.
     pub seed: [u32; 2],
@@ -34,19 +34,17 @@ pub fn keep_threshold(density: f64) -> u64 {
 }
 
 impl MaskKey {
-    /// Sets `mask[k]` to whether element `first + k` is kept.
-    pub(crate) fn fill(self, first: u64, threshold: u64, mask: &mut [bool]) {
+    /// Sets `draws[k]` to the random bits of element `first + k`, which is kept if they are below some threshold.
+    pub(crate) fn fill(self, first: u64, draws: &mut [u32]) {
         let mut index = first;
-        let mut rest = mask;
+        let mut rest = draws;
         while !rest.is_empty() {
             let block = index / 4;
             let counter = [block as u32, (block >> 32) as u32, self.stream[0], self.stream[1]];
-            let draws = philox4x32(counter, self.seed);
+            let lanes = philox4x32(counter, self.seed);
             let lane = (index % 4) as usize;
             let (now, later) = rest.split_at_mut((4 - lane).min(rest.len()));
-            for (m, draw) in now.iter_mut().zip(&draws[lane..]) {
-                *m = u64::from(*draw) < threshold;
-            }
+            now.copy_from_slice(&lanes[lane..lane + now.len()]);
             index += now.len() as u64;
             rest = later;
         }

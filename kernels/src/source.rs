@@ -4,15 +4,17 @@ use std::ops::Range;
 
 use crate::{Codecs, GgmlType, TILE};
 
-/// One whole tensor.
+/// One tensor, or a part of one.
 #[derive(Clone, Copy)]
 pub struct Tensor<'a> {
     /// How the bytes are to be read.
     pub ty: GgmlType,
-    /// Whole rows of whole blocks.
+    /// Whole blocks.
     pub data: &'a [u8],
-    /// What is added to the elements, in this order.
+    /// What is added to the elements of the whole tensor, in this order.
     pub low_rank: &'a [LowRank],
+    /// Elements of the whole tensor before the first one here.
+    pub first: usize,
 }
 
 /// What a program sees as one tensor.
@@ -28,6 +30,8 @@ pub enum Source<'a> {
         tables: Vec<Tensor<'a>>,
         /// Which rows of which table.
         map: &'a RowMap,
+        /// Elements that the map gives before the first one here.
+        first: usize,
     },
 }
 
@@ -58,10 +62,23 @@ pub struct RowMap {
 impl<'a> Source<'a> {
     /// A tensor with nothing on top.
     pub fn new(ty: GgmlType, data: &'a [u8]) -> Self {
-        Self::Tensor(Tensor { ty, data, low_rank: &[] })
+        Self::Tensor(Tensor::new(ty, data, &[]))
     }
 
-    /// The blocks of all elements, where they lie in memory as they are read.
+    /// Elements `range`, which are whole blocks: a slice that counts from its own start.
+    ///
+    /// # Panics
+    /// If there are not so many; callers have proven the size.
+    pub fn part(&self, range: Range<usize>) -> Self {
+        match self {
+            Self::Tensor(tensor) => Self::Tensor(tensor.part(range)),
+            Self::Rows { width, tables, map, first } => {
+                Self::Rows { width: *width, tables: tables.clone(), map, first: first + range.start }
+            }
+        }
+    }
+
+    /// The blocks of all elements, if they are these and nothing else.
     pub fn bytes(&self) -> Option<&'a [u8]> {
         match self {
             Self::Tensor(Tensor { data, low_rank: [], .. }) => Some(data),
@@ -76,9 +93,9 @@ impl<'a> Source<'a> {
     pub(crate) fn copy(&self, range: Range<usize>, out: &mut [u8]) {
         match self {
             Self::Tensor(tensor) => out.copy_from_slice(tensor.blocks(range)),
-            Self::Rows { width, tables, map } => {
+            Self::Rows { width, tables, map, first } => {
                 let mut rest = out;
-                for Segment { row, columns, .. } in segments(range, *width) {
+                for Segment { row, columns, .. } in segments(shift(&range, *first), *width) {
                     let [(table, row)] = map.row(row) else { panic!("a row that is no copy") };
                     let bytes = tables[*table as usize].blocks(shift(&columns, *row as usize * width));
                     let (now, later) = rest.split_at_mut(bytes.len());
@@ -89,12 +106,12 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Decodes elements `range`, at most [`TILE`] of them, into `values`.
+    /// Decodes elements `range` into `values`.
     pub(crate) fn decode(&self, range: Range<usize>, codecs: &Codecs, values: &mut [f32]) {
         match self {
             Self::Tensor(tensor) => tensor.decode(range, codecs, values),
-            Self::Rows { width, tables, map } => {
-                for Segment { row, columns, place } in segments(range, *width) {
+            Self::Rows { width, tables, map, first } => {
+                for Segment { row, columns, place } in segments(shift(&range, *first), *width) {
                     let mut decode = |(table, row): &(u32, u32), values: &mut [f32]| {
                         tables[*table as usize].decode(shift(&columns, *row as usize * width), codecs, values);
                     };
@@ -106,17 +123,23 @@ impl<'a> Source<'a> {
 }
 
 impl<'a> Tensor<'a> {
+    /// A whole tensor.
+    pub fn new(ty: GgmlType, data: &'a [u8], low_rank: &'a [LowRank]) -> Self {
+        Self { ty, data, low_rank, first: 0 }
+    }
+
     /// All its elements.
     ///
     /// # Panics
     /// If the type is one that `codecs` cannot decode, or the bytes are not whole blocks of it.
     pub fn values(&self, codecs: &Codecs) -> Vec<f32> {
         let mut values = vec![0f32; self.data.len() / self.ty.type_size() * self.ty.block_size()];
-        codecs.dequantize(self.ty, self.data, &mut values);
-        for (tile, start) in values.chunks_mut(TILE).zip((0..).step_by(TILE)) {
-            self.low_rank.iter().for_each(|low_rank| low_rank.add(start..start + tile.len(), tile));
-        }
+        self.decode(0..values.len(), codecs, &mut values);
         values
+    }
+
+    fn part(&self, range: Range<usize>) -> Self {
+        Self { data: self.blocks(range.clone()), first: self.first + range.start, ..*self }
     }
 
     /// The blocks of elements `range`.
@@ -128,7 +151,7 @@ impl<'a> Tensor<'a> {
     fn decode(&self, range: Range<usize>, codecs: &Codecs, values: &mut [f32]) {
         codecs.dequantize(self.ty, self.blocks(range.clone()), values);
         for low_rank in self.low_rank {
-            low_rank.add(range.clone(), values);
+            low_rank.add(shift(&range, self.first), values);
         }
     }
 }
@@ -150,6 +173,11 @@ impl LowRank {
     /// Elements of the tensor that it is added to.
     pub fn elements(&self) -> usize {
         self.b.len() / self.rank * self.width
+    }
+
+    /// Elements of a row, rows of a matrix, and both factors: for each matrix the rows of `A`, for each row its factors in `B`.
+    pub fn factors(&self) -> (usize, usize, &[f32], &[f32]) {
+        (self.width, self.rows, &self.a, &self.b)
     }
 
     /// Bytes of both factors.
@@ -210,7 +238,7 @@ impl RowMap {
     }
 }
 
-/// The elements of one row that are in a range.
+/// Elements of one row that are in a range, at most [`TILE`] of them.
 struct Segment {
     row: usize,
     columns: Range<usize>,
@@ -218,12 +246,12 @@ struct Segment {
     place: Range<usize>,
 }
 
-/// Cuts `range` where rows end. Rows are whole blocks and so are ranges, so that the pieces are too.
+/// Cuts `range` where rows end and every [`TILE`] elements of a row. Rows are whole blocks and so are ranges, so that the pieces are too.
 fn segments(range: Range<usize>, width: usize) -> impl Iterator<Item = Segment> {
     let mut at = range.start;
     std::iter::from_fn(move || {
         let (row, column) = (at / width, at % width);
-        let columns = column..(column + (range.end - at)).min(width);
+        let columns = column..(column + (range.end - at).min(TILE)).min(width);
         let place = at - range.start..at - range.start + columns.len();
         at += columns.len();
         (!columns.is_empty()).then_some(Segment { row, columns, place })

@@ -1,12 +1,19 @@
-//! Programs against a naive oracle, order statistics against sorting, codecs and random bits against known answers.
+//! Programs against a naive oracle, codecs against known answers.
 
+mod masks;
 mod oracle;
 mod source;
+mod statistics;
+
+use std::ops::Range;
 
 use half::f16;
 
 use crate::philox::philox4x32;
-use crate::{Codecs, GgmlType, Keep, MaskKey, Program, Source, TILE, TaskVector, Term, keep_threshold, run, stats};
+use crate::{
+    Codecs, Cut, GgmlType, Keep, LineTerm, Lines, MaskKey, Program, Ranks, Source, TILE, TaskVector, Term,
+    keep_threshold, run,
+};
 
 /// No type but the built-in ones: a test that reaches these has a wrong expectation.
 fn codecs() -> Codecs {
@@ -38,11 +45,15 @@ fn f32_values(bytes: &[u8]) -> Vec<f32> {
 
 /// Runs to F32 over the whole tensor.
 fn run_f32(program: &Program, sources: &[Vec<f32>]) -> Vec<f32> {
+    run_part(program, sources, 0..sources[0].len())
+}
+
+/// Runs to F32 over some elements.
+fn run_part(program: &Program, sources: &[Vec<f32>], range: Range<usize>) -> Vec<f32> {
     let bytes: Vec<Vec<u8>> = sources.iter().map(|s| f32_bytes(s)).collect();
     let sources: Vec<Source> = bytes.iter().map(|b| Source::new(GgmlType::F32, b)).collect();
-    let n = bytes[0].len() / 4;
-    let mut out = vec![0; n * 4];
-    run(program, &sources, GgmlType::F32, 0..n, &mut out, &codecs());
+    let mut out = vec![0; range.len() * 4];
+    run(program, &sources, GgmlType::F32, range, &mut out, &codecs());
     f32_values(&out)
 }
 
@@ -59,6 +70,16 @@ fn task_vectors(vectors: Vec<TaskVector>, consensus: bool, normalize: bool) -> P
 
 fn vector(source: usize, weight: f32, keep: Keep) -> TaskVector {
     TaskVector { source, weight, keep, rescale: 1.0 }
+}
+
+/// Before it stand scores above `threshold`, and those equal to it before `ties_end`.
+fn cut(threshold: f32, ties_end: u64) -> Cut {
+    let from = threshold.to_bits();
+    Cut { above: from + 1, from, ties_end }
+}
+
+fn terms(coefficients: [f32; 2]) -> Vec<Term> {
+    (1..).zip(coefficients).map(|(source, coefficient)| Term { source, coefficient }).collect()
 }
 
 const N: usize = 2 * TILE + 300;
@@ -80,7 +101,10 @@ fn sum_is_the_weighted_sum() {
 fn task_vectors_equal_the_oracle() {
     let sources = [values(1, N), values(2, N), values(3, N)];
     let random = Keep::Random { key: MaskKey { seed: [1, 2], stream: [3, 4] }, threshold: keep_threshold(0.4) };
-    for keep in [Keep::All, Keep::Nothing, Keep::Largest { threshold: 0.8, ties_end: 900 }, random] {
+    let ranks = Ranks { row: N / 4, spread: keep_threshold(0.5) };
+    let ranked = Keep::Ranked { key: MaskKey { seed: [1, 2], stream: [3, 4] }, threshold: keep_threshold(0.2), ranks };
+    let band = Keep::Band { inner: cut(1.4, 77), outer: cut(0.8, 900) };
+    for keep in [Keep::All, Keep::Nothing, Keep::Largest(cut(0.8, 900)), band, random, ranked] {
         for (consensus, normalize) in [(false, false), (false, true), (true, false), (true, true)] {
             let vectors = vec![vector(1, 0.6, keep), vector(2, -0.3, Keep::All)];
             let want = oracle::task_vectors(&sources, &vectors, consensus, normalize, 0.7);
@@ -90,10 +114,86 @@ fn task_vectors_equal_the_oracle() {
 }
 
 #[test]
+fn sums_by_line_have_the_coefficients_of_their_row_or_column() {
+    const ROW: usize = N / 4;
+    let sources = [values(1, N), values(2, N)];
+    for (lines, count) in [(Lines::Rows, 4), (Lines::Columns, ROW)] {
+        let coefficients = [values(3, count), values(4, count)];
+        let line = |i: usize| if lines == Lines::Rows { i / ROW } else { i % ROW };
+        let want: Vec<f32> =
+            (0..N).map(|i| (0..2).map(|s| coefficients[s][line(i)] * sources[s][i]).sum::<f32>()).collect();
+        let terms = coefficients
+            .iter()
+            .enumerate()
+            .map(|(source, c)| LineTerm { source, coefficients: c.as_slice().into() })
+            .collect();
+        assert_close(&run_f32(&Program::LineSum { terms, lines, row: ROW }, &sources), &want);
+    }
+}
+
+#[test]
+fn elected_overlapping_near_and_important_equal_the_oracle() {
+    let sources = [values(1, N), values(2, N), values(3, N)];
+    for select in [Cut::ALL, cut(0.25, 400), Cut::NOTHING] {
+        let program = Program::Elected { base: 0, vectors: terms([0.3, 0.7]), select };
+        assert_close(&run_f32(&program, &sources), &oracle::elected(&sources, [0.3, 0.7], select));
+    }
+    for epsilon in [0.0, 0.7] {
+        let program = Program::Overlap { base: 0, vectors: terms([1.5, 1.0]), epsilon };
+        assert_close(&run_f32(&program, &sources), &oracle::overlap(&sources, [1.5, 1.0], epsilon));
+    }
+    for t in [-1.0, 0.0, 0.4, 10.0] {
+        let near = |b: &f32, x: &f32| {
+            let share = (f64::from(t) / f64::from((b - x).abs().max(1e-6))).clamp(0.0, 1.0);
+            (share * f64::from(*x) + (1.0 - share) * f64::from(*b)) as f32
+        };
+        let want: Vec<f32> = sources[0].iter().zip(&sources[1]).map(|(b, x)| near(b, x)).collect();
+        assert_close(&run_f32(&Program::Near { base: 0, source: 1, t }, &sources), &want);
+    }
+    let divergences = values(5, 4).iter().map(|v| v.abs()).collect::<Vec<f32>>();
+    let want: Vec<f32> = (0..N)
+        .map(|i| {
+            let (b, x) = (sources[0][i], sources[1][i]);
+            if (x - b).abs() * divergences[i / (N / 4)] >= 0.3 { x } else { b }
+        })
+        .collect();
+    let divergences = divergences.as_slice().into();
+    let program = Program::Important { base: 0, source: 1, row: N / 4, divergences, threshold: 0.3 };
+    assert_close(&run_f32(&program, &sources), &want);
+}
+
+/// Rows that no tile is a multiple of, and rows longer than a tile, all with masks that look at whole rows.
+#[test]
+fn slices_are_what_their_programs_make_of_them_alone() {
+    for row in [100, 3000] {
+        let elements = 2 * row;
+        let sources = [values(1, 3 * elements), values(2, 3 * elements)];
+        let ranks = Ranks { row, spread: keep_threshold(0.4) };
+        let program = |slice: u32| {
+            let key = MaskKey { seed: [1, 2], stream: [0, slice] };
+            task_vectors(vec![vector(1, 0.6, Keep::Ranked { key, threshold: keep_threshold(0.3), ranks })], true, true)
+        };
+        let whole = Program::Slices { elements, programs: (0..3).map(program).collect() };
+        assert_eq!((whole.sources(), whole.factors().len()), (vec![0, 1], 9));
+        let got = run_f32(&whole, &sources);
+        for slice in 0..3 {
+            let part = slice * elements..(slice + 1) * elements;
+            let own = sources.each_ref().map(|s| s[part.clone()].to_vec());
+            assert_eq!(got[part], run_f32(&program(slice as u32), &own));
+        }
+        // Any cut of the whole gives the same: the parts see the same rows.
+        for first in [1, row - 1, row, elements - 7, elements, 2 * elements + 5] {
+            let range = first..(first + 2 * row).min(3 * elements);
+            assert_eq!(run_part(&whole, &sources, range.clone()), got[range], "from {first} in rows of {row}");
+        }
+    }
+}
+
+#[test]
 fn scaled_is_the_inner_program_times_the_factor() {
     let sources = [values(1, N), values(2, N)];
     let sum = Program::Sum { terms: vec![Term { source: 1, coefficient: -1.25 }], constant: 0.25 };
-    let vectors = task_vectors(vec![vector(1, 0.6, Keep::Largest { threshold: 0.8, ties_end: 900 })], true, true);
+    let vectors = task_vectors(vec![vector(1, 0.6, Keep::Largest(cut(0.8, 900)))], true, true);
     let copy = Program::Copy { source: 1 };
     let scaled = |program: &Program| Program::Scaled { program: Box::new(program.clone()), factor: -0.3 };
     for program in [scaled(&copy), copy, sum, vectors] {
@@ -129,80 +229,6 @@ fn copy_is_bytes() {
     let source = Source::new(GgmlType::IQ2_XXS, &data);
     run(&Program::Copy { source: 0 }, &[source], GgmlType::IQ2_XXS, 0..512, &mut out, &codecs());
     assert_eq!(out, data);
-}
-
-#[test]
-fn largest_keeps_exactly_k_as_sorting_would() {
-    let n = 70_000;
-    let (base, other) = (values(1, n), values(2, n));
-    let delta: Vec<f32> = other.iter().zip(&base).map(|(x, b)| x - b).collect();
-    let (base, other) = (f32_bytes(&base), f32_bytes(&other));
-    let source = |data| Source::new(GgmlType::F32, data);
-    for k in [1, 2, 999, 35_000, n - 1] {
-        let keep = stats::largest(&source(&base), &source(&other), n, k, &codecs());
-        let mut kept = delta.clone();
-        run::sparsify(keep, 0, &mut kept);
-        // Zero differences at the very end of the order are kept, but look like dropped ones.
-        let mut order: Vec<usize> = (0..n).collect();
-        order.sort_by(|a, b| delta[*b].abs().total_cmp(&delta[*a].abs()).then(a.cmp(b)));
-        let mut want = vec![0f32; n];
-        for i in &order[..k] {
-            want[*i] = delta[*i];
-        }
-        assert_eq!(kept, want, "k = {k}");
-    }
-    assert_eq!(stats::largest(&source(&base), &source(&other), n, 0, &codecs()), Keep::Nothing);
-    assert_eq!(stats::largest(&source(&base), &source(&other), n, n, &codecs()), Keep::All);
-}
-
-#[test]
-fn statistics_do_not_depend_on_threads() {
-    let n = 300_000;
-    let (a, b) = (f32_bytes(&values(1, n)), f32_bytes(&values(2, n)));
-    let sources = [Source::new(GgmlType::F32, &a), Source::new(GgmlType::F32, &b)];
-    let random = Keep::Random { key: MaskKey { seed: [5, 6], stream: [7, 8] }, threshold: keep_threshold(0.3) };
-    let all = |threads| {
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
-            (
-                stats::gram(&sources, n, 0.0, &codecs()),
-                stats::largest(&sources[0], &sources[1], n, n / 3, &codecs()),
-                stats::rescale(&sources[0], &sources[1], n, random, &codecs()),
-            )
-        })
-    };
-    let one = all(1);
-    assert_eq!(one, all(3));
-    assert_eq!(one.0[1], one.0[2]);
-    assert!((one.2 - 1.0 / 0.3).abs() < 0.05, "{} is not near 1 / density", one.2);
-}
-
-#[test]
-fn philox_known_answers() {
-    // The published vectors of Random123's kat_vectors for philox4x32-10.
-    let max = u32::MAX;
-    assert_eq!(philox4x32([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
-    assert_eq!(philox4x32([max; 4], [max; 2]), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
-    assert_eq!(
-        philox4x32([0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344], [0xa409_3822, 0x299f_31d0]),
-        [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]
-    );
-}
-
-#[test]
-fn a_mask_is_the_same_for_any_slice_and_keeps_its_share() {
-    let key = MaskKey { seed: [1, 2], stream: [3, 4] };
-    let threshold = keep_threshold(0.25);
-    let mut whole = vec![false; 100_000];
-    key.fill(0, threshold, &mut whole);
-    for (first, len) in [(1, 1), (2, 7), (99_997, 3), (4096, 1000)] {
-        let mut slice = vec![false; len];
-        key.fill(first as u64, threshold, &mut slice);
-        assert_eq!(slice, whole[first..first + len]);
-    }
-    let kept = whole.iter().filter(|k| **k).count();
-    // Five standard errors of a Bernoulli(0.25) count.
-    assert!((kept as f64 - 25_000.0).abs() < 5.0 * 137.0, "{kept} kept");
-    assert_eq!((keep_threshold(0.0), keep_threshold(1.0), keep_threshold(9.0)), (0, 1 << 32, 1 << 32));
 }
 
 #[test]

@@ -45,9 +45,13 @@ pub(super) fn arguments() -> impl Iterator<Item = OsString> {
 /// The merge methods, for the end of the long help.
 pub(super) fn methods_help() -> String {
     let mut help = "Merge methods (`merge_method` of a recipe):\n".to_owned();
-    for MethodSpec { name, summary, parameters, .. } in METHODS {
-        let parameters: Vec<&str> = parameters.iter().map(|p| p.name).collect();
-        help += &format!("  {name:<16} {summary} ({})\n", parameters.join(", "));
+    for method in METHODS {
+        let MethodSpec { name, summary, .. } = method;
+        help += &format!("  {name}: {summary}\n      models: {}\n", method.arity());
+        let signature = method.signature();
+        if !signature.is_empty() {
+            help += &format!("      parameters: {signature}\n");
+        }
     }
     help + "\nA recipe:\n  merge_method: linear\n  models:\n    - {model: a.gguf, parameters: {weight: 0.6}}\n    - {model: b.gguf+lora.gguf, parameters: {weight: 0.4}}   # with a LoRA adapter on it\n  tokenizer_source: union   # or base, or a model: rows matched by token, where vocabularies differ\n\nA path through blocks, each in memory once:\n  path:\n    - {model: a.gguf, layers: [0, 20]}\n    - {model: b.gguf, layers: [10, 30], scale: 0.9}"
 }
@@ -67,6 +71,8 @@ pub(super) enum Command {
     Bench(BenchArgs),
     /// Write the merged model as a GGUF file for other programs.
     Export(ExportArgs),
+    /// Serve models to any OpenAI client, and a page to play with their recipes.
+    Serve(ServeArgs),
 }
 
 /// `ggraft inspect`.
@@ -74,6 +80,17 @@ pub(super) enum Command {
 pub(super) struct InspectArgs {
     /// A `.gguf` file or a recipe `.yaml`.
     pub model: PathBuf,
+    #[command(flatten)]
+    pub cache: CacheArgs,
+}
+
+/// What is known of parents from one run to the next.
+#[derive(Debug, Args)]
+pub(super) struct CacheArgs {
+    /// File that keeps what merge methods must know of the parents (inner products, order statistics), by the content of their tensors,
+    /// so that the next run need not work it out again. May be shared by all recipes; made if it is not there.
+    #[arg(long = "cache", value_name = "FILE", env = "GGRAFT_CACHE")]
+    pub file: Option<PathBuf>,
 }
 
 /// `ggraft run`.
@@ -97,6 +114,8 @@ pub(super) struct RunArgs {
     #[arg(long)]
     pub chat: bool,
     #[command(flatten)]
+    pub cache: CacheArgs,
+    #[command(flatten)]
     pub compute: ComputeArgs,
 }
 
@@ -112,6 +131,8 @@ pub(super) struct ScoreArgs {
     /// Ask only the first N questions of each task.
     #[arg(long, value_name = "N", value_parser = positive)]
     pub limit: Option<usize>,
+    #[command(flatten)]
+    pub cache: CacheArgs,
     #[command(flatten)]
     pub compute: ComputeArgs,
 }
@@ -135,6 +156,8 @@ pub(super) struct EvolveArgs {
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
     #[command(flatten)]
+    pub cache: CacheArgs,
+    #[command(flatten)]
     pub compute: ComputeArgs,
 }
 
@@ -146,6 +169,8 @@ pub(super) struct BenchArgs {
     /// Merge and copy N times; the median counts.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = positive)]
     pub repeat: usize,
+    #[command(flatten)]
+    pub cache: CacheArgs,
     #[command(flatten)]
     pub compute: ComputeArgs,
 }
@@ -161,6 +186,47 @@ pub(super) struct ExportArgs {
     /// Type of blended matrices, in place of the recipe's `out_type`.
     #[arg(long = "type", value_name = "T")]
     pub out_type: Option<OutTypeArg>,
+    #[command(flatten)]
+    pub cache: CacheArgs,
+}
+
+/// `ggraft serve`.
+///
+/// Recipes stay changeable while they are served: over HTTP (`PUT /v1/recipes/ID`) and on the page at `/`.
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// Recipe `.yaml`s and `.gguf` files; each is a model named like its file. Recipes over HTTP can name the `.gguf` files of all of them.
+    #[arg(required = true)]
+    pub models: Vec<PathBuf>,
+    /// Address to listen on; other machines reach 0.0.0.0, which you should not open without `--api-key`.
+    #[arg(long, value_name = "HOST", env = "GGRAFT_HOST", default_value = "127.0.0.1")]
+    pub host: String,
+    /// Port to listen on; 0 takes a free one.
+    #[arg(long, value_name = "PORT", env = "GGRAFT_PORT", default_value_t = 8080)]
+    pub port: u16,
+    /// Key that clients have to send as `Authorization: Bearer KEY`.
+    #[arg(long, value_name = "KEY", env = "GGRAFT_API_KEY", hide_env_values = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub api_key: Option<String>,
+    /// Origin of a web page that may use the server from a browser, such as `https://example.org`; none may unless named.
+    #[arg(long = "cors-origin", value_name = "ORIGIN", env = "GGRAFT_CORS_ORIGIN", value_delimiter = ',')]
+    pub cors_origins: Vec<String>,
+    /// Folder that `ggraft evolve` wrote: its candidates and report are shown on the page.
+    #[arg(long, value_name = "DIR", env = "GGRAFT_STUDY")]
+    pub study: Option<PathBuf>,
+    /// Models whose weights are in memory at once; by default as many as fit in half of the free memory. Others take turns, a merge each.
+    #[arg(long, value_name = "N", env = "GGRAFT_MAX_LIVE", value_parser = positive)]
+    pub max_live: Option<usize>,
+    /// Sequences that may wait for a slot; beyond that, requests are answered with 429.
+    #[arg(long, value_name = "N", env = "GGRAFT_MAX_WAITING", default_value_t = 1024, value_parser = positive)]
+    pub max_waiting: usize,
+    /// Longest request body in bytes.
+    #[arg(long, value_name = "BYTES", env = "GGRAFT_MAX_BODY", default_value_t = 16 << 20, value_parser = positive)]
+    pub max_body: usize,
+    /// Seconds that a request may take, waiting included.
+    #[arg(long, value_name = "SECONDS", env = "GGRAFT_TIMEOUT", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub timeout: u32,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
 }
 
 /// Type of blended matrices.
@@ -193,9 +259,9 @@ pub(super) struct ComputeArgs {
     /// (-ngl) Layers to compute on a GPU, where ggraft was built for one.
     #[arg(long, value_name = "N", env = "GGRAFT_GPU_LAYERS", default_value_t = 0)]
     pub gpu_layers: i32,
-    /// (-np) Sequences decoded side by side.
-    #[arg(long, value_name = "N", env = "GGRAFT_PARALLEL", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=256))]
-    pub parallel: u32,
+    /// (-np) Sequences decoded side by side; by default 32, and 8 for each model that is served.
+    #[arg(long, value_name = "N", env = "GGRAFT_PARALLEL", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub parallel: Option<u32>,
     /// Most tokens handed to llama.cpp at once.
     #[arg(short, long, value_name = "N", env = "GGRAFT_BATCH_SIZE", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..=1 << 16))]
     pub batch_size: u32,
@@ -216,7 +282,7 @@ fn positive(text: &str) -> Result<usize, String> {
 impl ComputeArgs {
     /// What a context may be.
     pub fn room(&self) -> Room {
-        Room { parallel: self.parallel, tokens: self.ctx_size }
+        Room { parallel: self.parallel.unwrap_or(32), tokens: self.ctx_size }
     }
 
     /// As the model stage wants it.

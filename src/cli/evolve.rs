@@ -10,7 +10,7 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use super::args::EvolveArgs;
-use super::output::{duration, print, print_json, table};
+use super::output::{duration, print, print_json, save_cache, table};
 use super::progress::bar;
 use crate::evolve::{
     BEST, Config, Event, EvolveError, Identity, Journal, LiveScorer, Outcome, Stages, UNIFORM, WEIGHTS,
@@ -33,7 +33,10 @@ pub(super) fn evolve(args: &EvolveArgs, as_json: bool) -> anyhow::Result<()> {
         let load = |data: Option<&Path>| Task::load_on(&goal.task, data, None).map(Arc::new);
         goals.push((goal.weight, load(goal.search.as_deref())?, load(Some(&goal.test))?));
     }
-    let siblings = Siblings::open(&config.models)?;
+    let mut siblings = Siblings::open(&config.models)?;
+    if let Some(cache) = args.cache.open()? {
+        siblings = siblings.cached(cache);
+    }
     for remark in siblings.parents().iter().flat_map(Parent::remarks) {
         eprintln!("warning: {remark}");
     }
@@ -44,6 +47,7 @@ pub(super) fn evolve(args: &EvolveArgs, as_json: bool) -> anyhow::Result<()> {
     for recipe in stages.samples(&config)? {
         plans.push(siblings.plan(&recipe)?);
     }
+    save_cache(&siblings);
     let identity = Identity::new(
         &config,
         seed,
@@ -68,6 +72,7 @@ pub(super) fn evolve(args: &EvolveArgs, as_json: bool) -> anyhow::Result<()> {
     let mut watch = |event: Event| show(&bar, &event);
     let outcome = search(&config, &stages, budget, seed, &mut scorer, &mut journal, &mut watch)?;
     bar.finish_and_clear();
+    save_cache(&siblings);
 
     let best_path = args.out.join("best.yaml");
     let Some(best) = &outcome.best else { bail!("stopped before the first candidate was scored") };

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::args::{ExportArgs, OutTypeArg};
-use super::output::{BadInput, bytes, duration, print, print_json, warn};
+use super::output::{BadInput, bytes, duration, print, print_json, save_cache, warn};
 use crate::image;
 use crate::open::{Virtual, is_recipe};
 use crate::recipe::{MethodSpec, ModelRef, OutType, Recipe, Slice, Source};
@@ -16,7 +16,8 @@ pub(super) fn export(args: &ExportArgs, as_json: bool) -> anyhow::Result<()> {
     if let Some(ty) = args.out_type {
         recipe.out_type = ty.into();
     }
-    let Virtual { recipe, siblings, plan } = Virtual::new(recipe)?;
+    let Virtual { recipe, siblings, plan } = Virtual::new(recipe, args.cache.open()?)?;
+    save_cache(&siblings);
     warn(&recipe);
     // The maps of a parent would change under the merge, and the parent would be lost.
     for parent in siblings.parents() {

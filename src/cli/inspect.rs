@@ -8,7 +8,7 @@ use crate::gguf::TensorInfo;
 use crate::open::{Kind, Virtual};
 
 pub(super) fn inspect(args: &InspectArgs, as_json: bool) -> anyhow::Result<()> {
-    let model = open(&args.model)?;
+    let model = open(&args.model, &args.cache)?;
     let infos: Vec<&TensorInfo> = match &model.kind {
         Kind::File(parent) => parent.tensors().iter().collect(),
         Kind::Recipe(v) => v.plan.tensors.iter().map(|t| &t.info).collect(),

@@ -13,6 +13,7 @@ mod output;
 mod progress;
 mod run;
 mod score;
+mod serve;
 
 use args::{Cli, Command};
 
@@ -35,6 +36,7 @@ pub fn main() -> ExitCode {
         Command::Evolve(args) => evolve::evolve(args, cli.json),
         Command::Bench(args) => bench::bench(args, cli.json),
         Command::Export(args) => export::export(args, cli.json),
+        Command::Serve(args) => serve::serve(args, cli.json),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

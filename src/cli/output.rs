@@ -9,13 +9,15 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table, TableComponent};
 use serde_json::Value;
 
+use super::args::CacheArgs;
 use crate::evolve::EvolveError;
 use crate::gguf::GgufError;
 use crate::model::ModelError;
 use crate::open::{Kind, Model, OpenError};
-use crate::plan::PlanError;
+use crate::plan::{Cache, CacheError, PlanError, Siblings};
 use crate::recipe::{Recipe, RecipeError};
 use crate::score::PERPLEXITY;
+use crate::serve::ServeError;
 use crate::tasks::TaskError;
 
 /// Writes the one JSON object of a command to stdout.
@@ -24,12 +26,27 @@ pub(super) fn print_json(value: &Value) -> anyhow::Result<()> {
 }
 
 /// Opens a model for a command, and says on stderr what its recipe asks for in vain.
-pub(super) fn open(path: &Path) -> Result<Model, OpenError> {
-    let model = Model::open(path)?;
+pub(super) fn open(path: &Path, cache: &CacheArgs) -> anyhow::Result<Model> {
+    let model = Model::open_with(path, cache.open()?)?;
     if let Kind::Recipe(v) = &model.kind {
         warn(&v.recipe);
+        save_cache(&v.siblings);
     }
     Ok(model)
+}
+
+impl CacheArgs {
+    /// The cache that was asked for.
+    pub fn open(&self) -> Result<Option<Cache>, CacheError> {
+        self.file.as_deref().map(Cache::open).transpose()
+    }
+}
+
+/// Keeps what was learnt of the parents. Nothing depends on it, so that a full disk is worth a warning and no more.
+pub(super) fn save_cache(siblings: &Siblings) {
+    if let Err(error) = siblings.save_cache() {
+        eprintln!("warning: {error}");
+    }
 }
 
 /// Says on stderr what `recipe` asks for in vain.
@@ -114,9 +131,11 @@ pub(super) fn is_bad_input(error: &anyhow::Error) -> bool {
         cause.is::<GgufError>()
             || cause.is::<RecipeError>()
             || cause.is::<PlanError>()
+            || cause.is::<CacheError>()
             || cause.is::<OpenError>()
             || cause.is::<TaskError>()
             || cause.downcast_ref::<EvolveError>().is_some_and(EvolveError::is_bad_input)
+            || cause.downcast_ref::<ServeError>().is_some_and(ServeError::is_bad_input)
             || matches!(cause.downcast_ref(), Some(ModelError::TooLong { .. } | ModelError::EmptyPrompt))
             || cause.is::<BadInput>()
     })

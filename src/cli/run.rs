@@ -2,25 +2,51 @@
 
 use std::io::{self, Write};
 
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::args::RunArgs;
 use super::output::{duration, open, print, print_json};
-use crate::model::{Completion, ContextSize, Sampling, complete};
+use crate::generate::{End, Generator, Output, Reason, Request};
+use crate::model::{ContextSize, Message, Sampling};
 
 pub(super) fn run(args: &RunArgs, as_json: bool) -> anyhow::Result<()> {
-    let model = open(&args.model)?;
+    let model = open(&args.model, &args.cache)?;
     let vocabulary = model.vocabulary()?;
-    let prompt = if args.chat { vocabulary.render_chat(&args.prompt)? } else { args.prompt.clone() };
+    let prompt = if args.chat {
+        vocabulary.render_chat(&[Message::new("user", &args.prompt)], &Map::new())?
+    } else {
+        args.prompt.clone()
+    };
     let tokens = vocabulary.tokenize(&prompt);
     let needed = u32::try_from(tokens.len() + args.n_predict).unwrap_or(u32::MAX);
     let size = ContextSize { sequences: 1, tokens: args.compute.ctx_size.unwrap_or(needed) };
     let (mut live, swap) = model.start(vocabulary, args.compute.settings(), size)?;
-    let sampling = Sampling { temperature: args.temp, seed: args.seed };
+    let sampling = Sampling { temperature: args.temp, seed: args.seed, ..Sampling::plain() };
+    let request = Request { sampling, ..Request::greedy(tokens, args.n_predict) };
+
+    let mut generator = Generator::new(&live);
+    generator.start(&mut live, (), request).map_err(|((), error)| error)?;
     let mut out = io::stdout();
-    let mut show = |text: &str| as_json || write!(out, "{text}").and_then(|()| out.flush()).is_ok();
-    let done = complete(&mut live, &tokens, args.n_predict, sampling, &mut show)?;
-    let Completion { text, prompt_tokens, generated_tokens, prompt_time, generate_time } = done;
+    let (mut text, mut end) = (String::new(), None);
+    let mut show = |(): &mut (), output| match output {
+        Output::Token(token) => {
+            text += &token.text;
+            as_json || write!(out, "{}", token.text).and_then(|()| out.flush()).is_ok()
+        }
+        Output::End(account) => {
+            end = Some(account);
+            true
+        }
+        Output::Prompt(_) => true,
+    };
+    while generator.running() > 0 {
+        generator.step(&mut live, &mut show)?;
+    }
+    let End { reason, prompt_tokens, generated_tokens, prompt_time, generate_time, .. } =
+        end.expect("a request that runs no more has ended");
+    if let Reason::Failed(error) = reason {
+        return Err(error.into());
+    }
     let per_second = |n: usize, t: std::time::Duration| n as f64 / t.as_secs_f64().max(1e-9);
     let (prompt_speed, speed) = (per_second(prompt_tokens, prompt_time), per_second(generated_tokens, generate_time));
     if as_json {

@@ -13,7 +13,7 @@ use crate::tasks::Task;
 pub(super) fn score(args: &ScoreArgs, as_json: bool) -> anyhow::Result<()> {
     // Everything that can be wrong with the input is found before the first model is loaded.
     let tasks = args.tasks.iter().map(|t| Task::load(t, args.limit).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
-    let models = args.models.iter().map(|m| open(m)).collect::<Result<Vec<_>, _>>()?;
+    let models = args.models.iter().map(|m| open(m, &args.cache)).collect::<Result<Vec<_>, _>>()?;
     let mut results = Vec::new();
     for model in &models {
         let vocabulary = model.vocabulary()?;

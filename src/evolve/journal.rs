@@ -161,7 +161,27 @@ impl Journal {
         Ok(journal)
     }
 
+    /// Reads the journal in `folder`, also while a search adds to it. Nothing can be added to what comes back.
+    ///
+    /// # Errors
+    /// [`EvolveError::Read`] where there is none, [`EvolveError::Journal`] for a damaged one.
+    pub fn read(folder: &Path) -> Result<Self, EvolveError> {
+        let path = folder.join(FILE_NAME);
+        let file = File::open(&path).map_err(|source| EvolveError::Read { path: path.clone(), source })?;
+        let mut journal = Self { path, file, entries: Vec::new(), bytes: 0 };
+        journal.parse()?;
+        Ok(journal)
+    }
+
     fn read_back(&mut self) -> Result<(), EvolveError> {
+        let whole = self.parse()?;
+        // What a crash left of the last line goes, so that the next line starts a line.
+        let trimmed = self.file.set_len(whole).and_then(|()| self.file.seek(SeekFrom::End(0)));
+        trimmed.map(|_| ()).map_err(|source| EvolveError::Read { path: self.path.clone(), source })
+    }
+
+    /// Reads all whole lines; returns how many bytes these are.
+    fn parse(&mut self) -> Result<u64, EvolveError> {
         let failed = |source| EvolveError::Read { path: self.path.clone(), source };
         let mut text = Vec::new();
         (&self.file).take(MAX_BYTES).read_to_end(&mut text).map_err(failed)?;
@@ -174,10 +194,7 @@ impl Journal {
             })?;
             self.entries.push(entry);
         }
-        // What a crash left of the last line goes, so that the next line starts a line.
-        self.file.set_len(whole as u64).map_err(failed)?;
-        self.file.seek(SeekFrom::End(0)).map_err(failed)?;
-        Ok(())
+        Ok(whole as u64)
     }
 
     /// Adds a line and waits until it is on disk.

@@ -18,6 +18,7 @@ mod report;
 mod scorer;
 mod search;
 mod space;
+mod study;
 #[cfg(test)]
 mod tests;
 
@@ -26,7 +27,8 @@ pub use error::EvolveError;
 pub use genome::{Genome, GenomeSpec, Start};
 pub use journal::{Candidate, Entry, Identity, Journal};
 pub use path::{Gains, PathGenome, PathSpec};
-pub use report::write_report;
+pub use report::{REPORT_FILE, write_report};
 pub use scorer::{LiveScorer, Questions, Scorer, TaskScore, Trial, Window};
 pub use search::{BEST, Best, Event, Outcome, Tested, UNIFORM, WEIGHTS, evolve};
 pub use space::{Optimiser, Space, Stages};
+pub use study::Study;

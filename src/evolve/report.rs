@@ -10,7 +10,7 @@ use super::search::BEST;
 use super::{Config, EvolveError, Journal, Outcome, Tested};
 
 /// The report's name in the out folder.
-const FILE_NAME: &str = "report.html";
+pub const REPORT_FILE: &str = "report.html";
 /// Size of the plot in pixels.
 const PLOT: (u32, u32) = (900, 360);
 
@@ -77,7 +77,7 @@ pub fn write_report(
     }
     let _ = write!(html, "<pre>{}</pre>", escape(best_yaml));
     let _ = write!(html, "<h2>Evolve file</h2><pre>{}</pre>", escape(&config.text));
-    let path = folder.join(FILE_NAME);
+    let path = folder.join(REPORT_FILE);
     std::fs::write(&path, html).map_err(|source| EvolveError::Write { path, source })
 }
 

@@ -35,6 +35,8 @@ pub enum Event<'a> {
 pub struct Outcome {
     /// The best recipe; `None` if not even one candidate was scored.
     pub best: Option<Best>,
+    /// The best recipe of a first stage, which the paths of a second go through.
+    pub weights: Option<Recipe>,
     /// Every model on the test questions: the parents, the uniform merge, the best recipe last. Empty if the search was stopped early.
     pub tested: Vec<Tested>,
     /// Candidates scored.
@@ -98,7 +100,8 @@ pub fn evolve(
     // A smaller budget than before takes no candidate back: the mean of the finalists is the one after all of them.
     let budget = budget.max(journal.candidates().count());
     let disk = disk::written_bytes().map(|_| 0);
-    let mut run = Run { config, scorer, journal, watch, seed, replayed_seconds: 0.0, disk, stopped: None, best: None };
+    let (stopped, best, weights) = (None, None, None);
+    let mut run = Run { config, scorer, journal, watch, seed, replayed_seconds: 0.0, disk, stopped, best, weights };
     let tested = match run.stages(stages, budget) {
         Ok(tested) => Some(tested),
         Err(EvolveError::Score(ScoreError::Cancelled)) => None,
@@ -120,6 +123,7 @@ pub fn evolve(
         interrupted: tested.is_none(),
         tested: tested.unwrap_or_default(),
         best: run.best,
+        weights: run.weights,
     })
 }
 
@@ -138,6 +142,7 @@ struct Run<'a> {
     disk: Option<u64>,
     stopped: Option<StopReason>,
     best: Option<Best>,
+    weights: Option<Recipe>,
 }
 
 impl Run<'_> {
@@ -152,15 +157,17 @@ impl Run<'_> {
             left = (left - own).max(paths);
             self.stage(0, genome, &config.search, own)?;
         }
-        let weights = self.best.as_ref().map(|best| best.recipe.clone());
+        if stages.path.is_some() {
+            self.weights = self.best.as_ref().map(|best| best.recipe.clone());
+        }
         if let Some(path) = stages.path.as_ref().filter(|_| left > 0) {
-            let (stage, path) = match &weights {
+            let (stage, path) = match &self.weights {
                 Some(merge) => (1, path.clone().over(merge.clone())),
                 None => (0, path.clone()),
             };
             self.stage(stage, &path, config.path_search.as_ref().unwrap_or(&config.search), left)?;
         }
-        self.tests(weights.filter(|_| stages.path.is_some()))
+        self.tests()
     }
 
     /// One space: generations until the budget is spent or the optimiser gives up, then the finalists. The best of all stages so far is
@@ -335,9 +342,8 @@ impl Run<'_> {
         self.recall(known, work, |trial| Entry::Finalist { stage, evaluation, trial })
     }
 
-    /// Everybody on the test questions: the models, their average where they have one, the best `weights` of a first stage, the best
-    /// recipe.
-    fn tests(&mut self, weights: Option<Recipe>) -> Result<Vec<Tested>, EvolveError> {
+    /// Everybody on the test questions: the models, their average where they have one, the best weights of a first stage, the best recipe.
+    fn tests(&mut self) -> Result<Vec<Tested>, EvolveError> {
         let mut tested = Vec::new();
         for (model, name) in self.config.models.iter().map(|m| m.written.clone()).enumerate() {
             tested.push(self.test(name, |scorer| scorer.parent(model))?);
@@ -350,7 +356,7 @@ impl Run<'_> {
             Err(EvolveError::Plan(_)) if self.config.genome.is_none() => {}
             other => tested.push(other?),
         }
-        if let Some(weights) = weights {
+        if let Some(weights) = self.weights.clone() {
             tested.push(self.test(WEIGHTS.to_owned(), |scorer| scorer.recipe(&weights, Questions::Test))?);
         }
         tested.push(self.test(BEST.to_owned(), |scorer| scorer.recipe(&best, Questions::Test))?);

@@ -136,7 +136,7 @@ fn low_rank(piece: &Piece, halves: [&TensorInfo; 2], of: &TensorInfo, alpha: Opt
     if rank > limit {
         return Err(Fault::AdapterRank { name: of.name.clone(), rank, limit });
     }
-    let values = |info: &TensorInfo| Tensor { ty: info.ty, data: piece.data(info), low_rank: &[] }.values(&CODECS);
+    let values = |info: &TensorInfo| Tensor::new(info.ty, piece.data(info), &[]).values(&CODECS);
     let (mut a, mut b) = (values(a), values(b));
     let (rank, width) = (rank as usize, model_shape[0] as usize);
     if looked_up {

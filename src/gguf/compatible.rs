@@ -200,9 +200,8 @@ fn pattern_of(name: &str) -> String {
 /// What it keeps from being done if not all parents have a tensor, and what would help.
 fn absence(pattern: &str) -> (Blocks, &'static str) {
     if pattern == "output.weight" {
-        let help = "without it `token_embd.weight` is the output; take the token tables from one parent, or convert \
-                    the tied one with an output of its own";
-        (Blocks::TokenTables, help)
+        let help = "the merged model gets an output of its own, to which a tied model gives its `token_embd.weight`";
+        (Blocks::Nothing, help)
     } else if is_rope_table(pattern) {
         (Blocks::EveryMerge, help_with("rope."))
     } else {

@@ -153,7 +153,12 @@ impl Parent {
         self.by_name.get(name).copied()
     }
 
-    /// The size of the file or of all pieces together, adapters included, in bytes.
+    /// The size of the model's file or of all pieces together, in bytes.
+    pub fn model_bytes(&self) -> u64 {
+        self.pieces.iter().map(|piece| piece.map.len() as u64).sum()
+    }
+
+    /// The same with the files of adapters.
     pub fn size_bytes(&self) -> u64 {
         self.files().map(|piece| piece.map.len() as u64).sum()
     }
@@ -194,26 +199,31 @@ impl Parent {
     }
 
     /// SHA-256 over every tensor's description and the first and last 4096 bytes of its data: tells models apart without reading
-    /// gigabytes.
+    /// gigabytes. With adapters on the model, a digest of all [`Parent::fingerprints`].
     pub fn fingerprint(&self) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        let mut take = |info: &TensorInfo, data: &[u8]| {
-            hash.update(format!("{} {:?} {}", info.name, info.shape, info.ty));
-            let sample = SAMPLE_BYTES.min(data.len());
-            hash.update(&data[..sample]);
-            hash.update(&data[data.len() - sample..]);
+        match &self.fingerprints()[..] {
+            [own] => *own,
+            all => Sha256::digest(all.as_flattened()).into(),
+        }
+    }
+
+    /// The model's own fingerprint, as if there were no adapters on it, then one of each adapter.
+    pub fn fingerprints(&self) -> Vec<[u8; 32]> {
+        let own = (0..self.tensors.len()).map(|index| self.view(index)).map(|view| (view.info, view.data));
+        let adapter = |Adapter { piece, tensors, .. }: &Adapter| {
+            // Alpha is in the header.
+            let hash = Sha256::new_with_prefix(&piece.map[..piece.data_offset as usize]);
+            fingerprint(hash, tensors.iter().map(|info| (info, piece.data(info))))
         };
-        for TensorView { info, data, .. } in (0..self.tensors.len()).map(|index| self.view(index)) {
-            take(info, data);
-        }
-        for Adapter { piece, tensors, .. } in &self.adapters {
-            tensors.iter().for_each(|info| take(info, piece.data(info)));
-        }
-        // Alphas are in the headers.
-        for Adapter { piece, .. } in &self.adapters {
-            hash.update(&piece.map[..piece.data_offset as usize]);
-        }
-        hash.finalize().into()
+        std::iter::once(fingerprint(Sha256::new(), own)).chain(self.adapters.iter().map(adapter)).collect()
+    }
+
+    /// Path and size of each adapter, and the bytes that it takes in memory.
+    pub fn adapters(&self) -> impl Iterator<Item = (&Path, u64, u64)> {
+        self.adapters.iter().map(|Adapter { piece, tensors, .. }| {
+            let factors: u64 = tensors.iter().map(TensorInfo::elements).sum();
+            (piece.path.as_path(), piece.map.len() as u64, factors * size_of::<f32>() as u64)
+        })
     }
 
     /// Refuses files that have changed since they were mapped.
@@ -359,6 +369,17 @@ impl Piece {
         }
         Ok(())
     }
+}
+
+/// Goes on with `hash` over descriptions and samples of tensors.
+fn fingerprint<'a>(mut hash: Sha256, tensors: impl Iterator<Item = (&'a TensorInfo, &'a [u8])>) -> [u8; 32] {
+    for (info, data) in tensors {
+        hash.update(format!("{} {:?} {}", info.name, info.shape, info.ty));
+        let sample = SAMPLE_BYTES.min(data.len());
+        hash.update(&data[..sample]);
+        hash.update(&data[data.len() - sample..]);
+    }
+    hash.finalize().into()
 }
 
 /// The value of `key` as `read` understands it, or the fault that it is missing or not what is `wanted`.

@@ -45,9 +45,11 @@ fn cut<'a>(jobs: Vec<Job<'a>>, data: &'a mut [u8]) -> Vec<Chunk<'a>> {
         let (_, from) = rest.split_at_mut((offset - position) as usize);
         let (out, later) = from.split_at_mut(tensor.info.bytes as usize);
         let total = tensor.elements();
-        let bytes = tensor.info.ty.row_size(CHUNK).expect("a chunk is whole blocks of any type");
+        // A unit is whole rows, which are whole blocks.
+        let chunk = CHUNK.next_multiple_of(tensor.program.unit());
+        let bytes = tensor.info.ty.row_size(chunk).expect("a chunk is whole blocks of any type");
         chunks.extend(out.chunks_mut(bytes).enumerate().map(|(i, out)| {
-            let elements = i * CHUNK..((i + 1) * CHUNK).min(total);
+            let elements = i * chunk..((i + 1) * chunk).min(total);
             Chunk { tensor, elements, out }
         }));
         rest = later;

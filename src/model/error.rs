@@ -66,12 +66,21 @@ pub enum ModelError {
         /// Tokens of one sequence.
         limit: u32,
     },
-    /// The model has no chat template that llama.cpp knows.
-    #[error("no usable chat template: {reason}; leave out `--chat`, or set `chat_template` in the recipe")]
+    /// The model has no chat template, or it does not render.
+    #[error("chat template: {reason}")]
     ChatTemplate {
         /// Why.
         reason: String,
     },
+    /// A grammar or JSON schema that cannot steer an answer.
+    #[error("the answer cannot follow this grammar: {reason}")]
+    Grammar {
+        /// Why.
+        reason: String,
+    },
+    /// Weights from which no number comes.
+    #[error("the model computes NaN or infinity; its recipe takes weights too far, choose smaller ones")]
+    NotANumber,
     /// The memory behind a virtual model.
     #[error(transparent)]
     Image(#[from] ImageError),

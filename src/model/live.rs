@@ -8,10 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use llama_cpp_2::context::LlamaContext;
-use llama_cpp_2::context::params::LlamaContextParams;
+use llama_cpp_2::context::params::{LlamaContextParams, LlamaPoolingType};
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
-use llama_cpp_2::sampling::LlamaSampler;
 use llama_cpp_2::token::LlamaToken;
 use memmap2::Mmap;
 
@@ -21,6 +20,9 @@ use super::{ContextSize, ModelError, Settings, Vocabulary, log};
 use crate::gguf::Parent;
 use crate::image::{Fill, Image, Pool};
 use crate::plan::{Home, Plan};
+
+/// Most bytes of logits, or of hidden states, held at once.
+const MAX_OUTPUT_BYTES: usize = 64 << 20;
 
 /// A running model. Its context holds no tokens between calls unless the caller put them there.
 pub struct Live {
@@ -102,7 +104,10 @@ impl Live {
         let (fill, reloaded) = match &mut self.image {
             Some(image) if same_shape && movable => {
                 let fill = image.fill(plan, parents, &mut self.pool)?;
-                self.context.clear_kv_cache();
+                // What tokens came to is as large as a model; it is left to be overwritten.
+                if !matches!(self.context.clear_kv_cache_seq(None, None, None), Ok(true)) {
+                    self.context.clear_kv_cache();
+                }
                 (fill, false)
             }
             _ => {
@@ -158,11 +163,7 @@ impl Live {
     /// # Errors
     /// [`ModelError::Decode`] with llama.cpp's reason.
     pub fn decode(&mut self, batch: &mut LlamaBatch) -> Result<(), ModelError> {
-        log::take_trouble();
-        self.context.decode(batch).map_err(|e| ModelError::Decode {
-            tokens: usize::try_from(batch.n_tokens()).unwrap_or(0),
-            reason: format!("{e}: {}", log::take_trouble()),
-        })
+        decode(&mut self.context, batch)
     }
 
     /// The logits, one per token of the vocabulary, after position `index` of the last batch, which must have asked for them.
@@ -170,21 +171,75 @@ impl Live {
         self.context.get_logits_ith(index)
     }
 
-    /// Draws the token after the last one of the last batch.
-    pub(super) fn sample(&self, sampler: &mut LlamaSampler) -> LlamaToken {
-        sampler.sample(&self.context, -1)
+    /// Most positions of one batch that may ask for logits, so that these stay within tens of megabytes.
+    pub fn logit_rows(&self) -> usize {
+        (MAX_OUTPUT_BYTES / (4 * self.vocabulary.len().max(1))).clamp(1, self.batch_size())
     }
 
-    /// Forgets the tokens of one sequence.
-    pub fn forget(&mut self, sequence: i32) {
-        // Removing a whole sequence cannot fail; only parts of some recurrent states can.
-        let removed = self.context.clear_kv_cache_seq(u32::try_from(sequence).ok(), None, None);
-        debug_assert!(matches!(removed, Ok(true)), "{removed:?}");
+    /// Forgets the tokens of one sequence after its first `length`. Returns how many are left: none where only some cannot be taken out,
+    /// as from recurrent states.
+    pub fn truncate(&mut self, sequence: u32, length: usize) -> usize {
+        let from = u32::try_from(length).ok().filter(|from| *from > 0);
+        match self.context.clear_kv_cache_seq(Some(sequence), from, None) {
+            Ok(true) => length,
+            _ => {
+                let removed = self.context.clear_kv_cache_seq(Some(sequence), None, None);
+                debug_assert!(matches!(removed, Ok(true)), "{removed:?}");
+                0
+            }
+        }
     }
 
-    /// Forgets all tokens.
+    /// Forgets all tokens, and overwrites what was computed of them: not even a masked position holds a NaN then.
     pub fn forget_all(&mut self) {
         self.context.clear_kv_cache();
+    }
+
+    /// The mean over all positions of what enters the output matrix, for each of `prompts`, scaled to length 1. Uses a context of its own.
+    ///
+    /// # Errors
+    /// [`ModelError::EmptyPrompt`], [`ModelError::TooLong`] for a prompt beyond the context, [`ModelError::NotANumber`],
+    /// [`ModelError::Context`] and [`ModelError::Decode`] with llama.cpp's reason.
+    pub fn embed(&self, prompts: &[Vec<LlamaToken>]) -> Result<Vec<Vec<f32>>, ModelError> {
+        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
+        if prompts.iter().any(Vec::is_empty) {
+            return Err(ModelError::EmptyPrompt);
+        }
+        if longest > self.size.tokens as usize {
+            return Err(ModelError::TooLong { prompt: longest, wanted: 0, limit: self.size.tokens });
+        }
+        let size = ContextSize { sequences: 1, tokens: u32::try_from(longest).unwrap_or(u32::MAX) };
+        let params =
+            context_params(self.settings, size).with_embeddings(true).with_pooling_type(LlamaPoolingType::None);
+        let mut context = context(&self.model, params, size)?;
+        // Asking for states makes llama.cpp compute the logits of every position as well.
+        let rows = self.logit_rows().min(batch_size(self.settings, size) as usize);
+        let mut batch = LlamaBatch::new(rows, 1);
+        let mut all = Vec::with_capacity(prompts.len());
+        for prompt in prompts {
+            context.clear_kv_cache();
+            let mut sum = vec![0.0f64; usize::try_from(self.model.n_embd_out()).unwrap_or(0)];
+            for (chunk, position) in prompt.chunks(rows).zip((0..).step_by(rows)) {
+                batch.clear();
+                for (token, at) in chunk.iter().zip(position..) {
+                    batch.add(*token, at, &[0], true).expect("batches are sized for this");
+                }
+                decode(&mut context, &mut batch)?;
+                for row in 0..batch.n_tokens() {
+                    let state = context
+                        .embeddings_ith(row)
+                        .map_err(|e| ModelError::Decode { tokens: chunk.len(), reason: e.to_string() })?;
+                    sum.iter_mut().zip(state).for_each(|(sum, x)| *sum += f64::from(*x));
+                }
+            }
+            let length = sum.iter().map(|x| x * x).sum::<f64>().sqrt();
+            if !length.is_finite() {
+                return Err(ModelError::NotANumber);
+            }
+            let scale = if length > 0.0 { 1.0 / length } else { 0.0 };
+            all.push(sum.into_iter().map(|x| (x * scale) as f32).collect());
+        }
+        Ok(all)
     }
 
     /// The tokenizer.
@@ -195,6 +250,11 @@ impl Live {
     /// What the context has room for.
     pub fn size(&self) -> ContextSize {
         self.size
+    }
+
+    /// Most tokens computed at once.
+    pub fn ubatch_size(&self) -> usize {
+        self.settings.ubatch as usize
     }
 
     /// Most tokens in one batch.
@@ -250,22 +310,37 @@ fn batch_size(settings: Settings, size: ContextSize) -> u32 {
     settings.batch.max(size.sequences)
 }
 
-fn new_context(model: &LlamaModel, settings: Settings, size: ContextSize) -> Result<LlamaContext<'static>, ModelError> {
+fn decode(context: &mut LlamaContext, batch: &mut LlamaBatch) -> Result<(), ModelError> {
+    log::take_trouble();
+    context.decode(batch).map_err(|e| ModelError::Decode {
+        tokens: usize::try_from(batch.n_tokens()).unwrap_or(0),
+        reason: format!("{e}: {}", log::take_trouble()),
+    })
+}
+
+fn context_params(settings: Settings, size: ContextSize) -> LlamaContextParams {
     let threads = i32::try_from(settings.threads).unwrap_or(i32::MAX);
-    let params = LlamaContextParams::default()
+    LlamaContextParams::default()
         .with_n_ctx(NonZeroU32::new(size.tokens.saturating_mul(size.sequences)))
         .with_n_seq_max(size.sequences)
         .with_n_batch(batch_size(settings, size))
         .with_n_ubatch(settings.ubatch.min(batch_size(settings, size)))
         .with_n_threads(threads)
         .with_n_threads_batch(threads)
-        .with_no_perf(true);
+        .with_no_perf(true)
+}
+
+fn context(model: &LlamaModel, params: LlamaContextParams, size: ContextSize) -> Result<LlamaContext<'_>, ModelError> {
     log::take_trouble();
-    let context = model.new_context(backend(), params).map_err(|_| ModelError::Context {
+    model.new_context(backend(), params).map_err(|_| ModelError::Context {
         sequences: size.sequences,
         tokens: size.tokens,
         reason: log::take_trouble(),
-    })?;
+    })
+}
+
+fn new_context(model: &LlamaModel, settings: Settings, size: ContextSize) -> Result<LlamaContext<'static>, ModelError> {
+    let context = context(model, context_params(settings, size), size)?;
     // SAFETY: the lifetime stands for the model, which `Live` owns beside the context, frees after it, and replaces only together
     // with it. The context keeps llama.cpp's own pointer, so moving `LlamaModel` moves nothing that it sees.
     Ok(unsafe { transmute::<LlamaContext<'_>, LlamaContext<'static>>(context) })

@@ -2,19 +2,21 @@
 //!
 //! All `unsafe` towards llama.cpp is here and in [`crate::ggml`].
 
-mod complete;
+mod chat;
 mod error;
 mod live;
 mod load;
 mod log;
+mod sampler;
 mod vocabulary;
 mod weights;
 
-pub use complete::{Completion, Sampling, complete};
+pub use chat::Message;
 pub use error::ModelError;
 pub use live::{Live, Swap};
 pub use llama_cpp_2::llama_batch::LlamaBatch;
 pub use llama_cpp_2::token::LlamaToken;
+pub use sampler::{MAX_GRAMMAR_BYTES, Sampler, Sampling, json_schema_to_grammar, most_likely};
 pub use vocabulary::Vocabulary;
 
 /// How llama.cpp computes; llama.cpp's own flags.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use ggraft_kernels::{Program, Term};
 
-use super::methods::{Case, Input, METHODS};
+use super::methods::{self, Case, Input};
 use super::path::{ALIGNMENT, Merge};
-use super::vocabulary::{TOKEN_TABLES, TOKENS, Vocabulary, followed};
-use super::{Home, Lookup, Plan, PlanError, PlannedTensor, SourceRef, Statistics, bare, schedule, source, types};
+use super::statistics::Statistics;
+use super::vocabulary::{EMBEDDING, OUTPUT, TOKEN_TABLES, TOKENS, Vocabulary, followed};
+use super::{Home, Lookup, Plan, PlanError, PlannedTensor, SourceRef, bare, schedule, source, types};
 use crate::ggml::CODECS;
 use crate::gguf::{Fault, Parent, Strings, TensorInfo, block_of};
 use crate::recipe::{BlockSite, PathBlock, Recipe, Resolved, Site, TensorName};
@@ -111,7 +112,20 @@ impl Compiler<'_> {
                 }
             }
         }
+        if self.parents[self.template].position(OUTPUT).is_none() && self.has_output() {
+            merge.after.push(self.tensor(OUTPUT, ordinal)?);
+        }
         Ok(merge)
+    }
+
+    /// Whether any model that the tensors behind the blocks come from has an output matrix of its own. Then the merged model has one,
+    /// to which tied models give their embeddings.
+    fn has_output(&self) -> bool {
+        let own = |model: usize| self.parents[model].position(OUTPUT).is_some();
+        match self.recipe.slices.last() {
+            Some(slice) => slice.sources.iter().any(|source| own(source.model)),
+            None => own(self.last),
+        }
     }
 
     /// Compiles all tensors of the merge's block `number`: those that its template source has. `ordinal` is that of the first.
@@ -204,6 +218,9 @@ impl Compiler<'_> {
         let case = Case {
             tensor: name,
             elements: elements(&shape).ok_or_else(|| overflow(name, &shape))?,
+            row: usize::try_from(shape[0]).map_err(|_| overflow(name, &shape))?,
+            slices: experts(name, &shape),
+            slice: 0,
             base,
             shared: &shared,
             inputs,
@@ -248,9 +265,9 @@ impl Compiler<'_> {
 
     fn compile_method(&self, case: &Case) -> Result<Program, PlanError> {
         let name = self.recipe.method.name;
-        let (_, compile) = METHODS.iter().find(|(n, _)| *n == name).expect("a test holds the two tables together");
-        let program = compile(case)?;
-        match first_bad_number(&program) {
+        let program = methods::compile(name, case)?;
+        // A factor that is not finite would make NaNs of whole tensors.
+        match program.factors().into_iter().find(|factor| !factor.is_finite()) {
             None => Ok(program),
             Some(number) => Err(PlanError::Undefined {
                 tensor: case.tensor.to_owned(),
@@ -281,13 +298,9 @@ impl Compiler<'_> {
 
     /// Where the rows of tensor `name` are looked up, if it is a table of tokens that some parent does not have as they are.
     fn lookup(&self, name: &str) -> Result<Option<Arc<Lookup>>, PlanError> {
-        let Some(vocabulary) = self.made.filter(|_| TOKEN_TABLES.contains(&name)) else { return Ok(None) };
-        // Where there is no output matrix, the embeddings are it.
-        let table = |parent: usize| match self.find(parent, name) {
-            Err(_) if name == TOKEN_TABLES[1] => self.find(parent, TOKEN_TABLES[0]),
-            found => found,
-        };
-        let tables = (0..self.parents.len()).map(table).collect::<Result<Vec<_>, _>>()?;
+        let place = TOKEN_TABLES.iter().position(|table| *table == name);
+        let Some((vocabulary, place)) = self.made.zip(place) else { return Ok(None) };
+        let tables = (0..self.parents.len()).map(|parent| self.find(parent, name)).collect::<Result<Vec<_>, _>>()?;
         for table in &tables {
             let (info, count) =
                 (self.info(*table), self.parents[table.parent].metadata().strings(TOKENS).map_or(0, Strings::len));
@@ -305,15 +318,15 @@ impl Compiler<'_> {
             [width, _] => usize::try_from(width).expect("a mapped row"),
             _ => 1,
         };
-        Ok(Some(Arc::new(Lookup { vocabulary: Arc::clone(vocabulary), tables, width })))
+        // Embeddings that stand in for an output matrix have their rows filled from the others' output matrices.
+        let number = vocabulary.id * TOKEN_TABLES.len() + place;
+        Ok(Some(Arc::new(Lookup { number, vocabulary: Arc::clone(vocabulary), tables, width })))
     }
 
     /// The source with the rows of the merged model's tokens, if it has others.
     fn looked_up(&self, source: SourceRef, lookup: Option<&Arc<Lookup>>) -> SourceRef {
         match lookup {
-            Some(lookup) if !lookup.vocabulary.keeps(source.parent) => {
-                SourceRef { rows: lookup.vocabulary.id, ..source }
-            }
+            Some(lookup) if !lookup.vocabulary.keeps(source.parent) => SourceRef { rows: lookup.number, ..source },
             _ => source,
         }
     }
@@ -332,7 +345,8 @@ impl Compiler<'_> {
     }
 
     fn find(&self, parent: usize, name: &str) -> Result<SourceRef, PlanError> {
-        match self.parents[parent].position(name) {
+        let tied = || self.parents[parent].position(EMBEDDING).filter(|_| name == OUTPUT);
+        match self.parents[parent].position(name).or_else(tied) {
             Some(tensor) => Ok(SourceRef { parent, tensor, rows: 0 }),
             None => Err(PlanError::MissingTensor {
                 tensor: name.to_owned(),
@@ -389,22 +403,16 @@ fn is_whole(program: &Program) -> bool {
     match program {
         Program::Sum { terms, constant } => *constant == 0.0 && terms.iter().all(|t| t.coefficient == 1.0),
         Program::TaskVectors { vectors, .. } => vectors.is_empty(),
+        Program::Elected { vectors, .. } | Program::Overlap { vectors, .. } => vectors.is_empty(),
+        Program::Slices { programs, .. } => programs.iter().all(is_whole),
+        Program::LineSum { .. } | Program::Near { .. } | Program::Important { .. } => false,
         Program::Copy { .. } => true,
         Program::Scaled { program, factor } => *factor == 1.0 && is_whole(program),
     }
 }
 
-/// A factor that is not finite would make NaNs of whole tensors.
-fn first_bad_number(program: &Program) -> Option<f32> {
-    let numbers: Vec<f32> = match program {
-        Program::Copy { .. } => vec![],
-        Program::Sum { terms, constant } => terms.iter().map(|t| t.coefficient).chain([*constant]).collect(),
-        Program::TaskVectors { vectors, lambda, .. } => {
-            vectors.iter().flat_map(|v| [v.weight, v.rescale]).chain([*lambda]).collect()
-        }
-        Program::Scaled { program, factor } => {
-            return first_bad_number(program).or(Some(*factor).filter(|f| !f.is_finite()));
-        }
-    };
-    numbers.into_iter().find(|n| !n.is_finite())
+/// How many experts a tensor stacks on each other. GGUF has all of a layer's in one tensor; to be merged, each is a matrix of its own.
+fn experts(name: &str, shape: &[u64]) -> usize {
+    let stacked = name.contains("_exps.") && shape.len() > 2;
+    usize::try_from(if stacked { shape[2..].iter().product() } else { 1 }).expect("a mapped tensor")
 }

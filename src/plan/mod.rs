@@ -26,6 +26,7 @@ pub(crate) mod tests;
 
 pub use error::PlanError;
 use statistics::Statistics;
+pub use statistics::{Cache, CacheError};
 use vocabulary::Vocabulary;
 
 /// The key of a model's kind, and of the difference that explains all others.
@@ -38,13 +39,15 @@ pub struct SourceRef {
     pub parent: usize,
     /// Which of its tensors.
     pub tensor: usize,
-    /// Whose rows it has: its own if 0, else those that a vocabulary of this number looks up.
+    /// Whose rows it has: its own if 0, else those of the [`Lookup`] of this number.
     rows: usize,
 }
 
 /// Where the rows of a token table are looked up.
 #[derive(Debug)]
 struct Lookup {
+    /// Tells it from all others over the same parents; not 0.
+    number: usize,
     vocabulary: Arc<Vocabulary>,
     /// The table of each parent.
     tables: Vec<SourceRef>,
@@ -110,7 +113,15 @@ pub struct Siblings {
 }
 
 /// What has been made of the parents' vocabularies, by what was asked for and the base.
-type Vocabularies = HashMap<(Tokenizer, Option<usize>), Option<Arc<Vocabulary>>>;
+#[derive(Default)]
+struct Vocabularies {
+    known: HashMap<(Tokenizer, Option<usize>), Option<Arc<Vocabulary>>>,
+    /// The number of the last one made.
+    last: usize,
+}
+
+/// Vocabularies that are remembered: a search has one, and a server cannot be made to keep every one that it is asked for.
+const MAX_VOCABULARIES: usize = 16;
 
 impl Siblings {
     /// Takes opened parents, refusing those that no recipe could merge.
@@ -131,6 +142,27 @@ impl Siblings {
     pub fn open<'a>(models: impl IntoIterator<Item = &'a ModelRef>) -> Result<Self, PlanError> {
         let open = |model: &ModelRef| Parent::open_with(&model.path, &model.adapters);
         Self::new(models.into_iter().map(open).collect::<Result<_, _>>()?)
+    }
+
+    /// The same with every order statistic exact, where otherwise densities are met to within a thousandth. Each new density costs passes
+    /// over the parents.
+    pub fn exact(mut self) -> Self {
+        self.statistics.exact = true;
+        self
+    }
+
+    /// The same with what `cache` knows of the parents, and adding to that.
+    pub fn cached(mut self, cache: Cache) -> Self {
+        self.statistics.cache = Some(cache);
+        self
+    }
+
+    /// Writes what has been learnt to the cache, if there is one.
+    ///
+    /// # Errors
+    /// [`CacheError`] naming the file.
+    pub fn save_cache(&self) -> Result<(), CacheError> {
+        self.statistics.cache.as_ref().map_or(Ok(()), Cache::save)
     }
 
     /// The parents, in the recipe's order.
@@ -160,12 +192,18 @@ impl Siblings {
     /// The vocabulary that `recipe` asks for, if not all parents have it. A search asks for the same one again and again.
     fn vocabulary(&self, recipe: &Recipe) -> Result<Option<Arc<Vocabulary>>, PlanError> {
         let Some(tokenizer) = &recipe.tokenizer else { return Ok(None) };
-        let mut known = self.vocabularies.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut vocabularies = self.vocabularies.lock().unwrap_or_else(PoisonError::into_inner);
+        let Vocabularies { known, last } = &mut *vocabularies;
         let key = (tokenizer.clone(), recipe.base_model);
         if let Some(vocabulary) = known.get(&key) {
             return Ok(vocabulary.clone());
         }
-        let made = Vocabulary::new(tokenizer, recipe.base_model, &self.parents, known.len() + 1)?.map(Arc::new);
+        let made = Vocabulary::new(tokenizer, recipe.base_model, &self.parents, *last + 1)?.map(Arc::new);
+        // Numbers are never given again: statistics and shared weights are known by them.
+        *last += 1;
+        if known.len() == MAX_VOCABULARIES {
+            known.clear();
+        }
         known.insert(key, made.clone());
         Ok(made)
     }
@@ -179,6 +217,11 @@ impl Siblings {
         let models = self.parents.iter().map(|parent| ModelRef::plain(parent.label(), parent.path())).collect();
         let slice = Slice { sources: vec![recipe::Source { model, ..recipe::Source::default() }], ..Slice::default() };
         self.plan(&Recipe { base_model: Some(model), ..Recipe::new(passthrough, models, vec![slice]) })
+    }
+
+    /// Whether parents differ in nothing that could keep some of them from being merged.
+    pub fn are_alike(&self) -> bool {
+        self.differences.iter().all(|d| d.blocks == Blocks::Nothing)
     }
 
     /// Differences that keep nothing from being done, but that a user should know of.
@@ -238,16 +281,17 @@ impl Lookup {
 
 fn tensor(r: SourceRef, parents: &[Parent]) -> Tensor<'_> {
     let TensorView { info, data, low_rank } = parents[r.parent].view(r.tensor);
-    Tensor { ty: info.ty, data, low_rank }
+    Tensor::new(info.ty, data, low_rank)
 }
 
 fn source<'a>(r: SourceRef, lookup: Option<&'a Lookup>, parents: &'a [Parent]) -> Source<'a> {
     match lookup.filter(|_| r.rows != 0) {
         None => Source::Tensor(tensor(r, parents)),
-        Some(Lookup { vocabulary, tables, width }) => Source::Rows {
+        Some(Lookup { vocabulary, tables, width, .. }) => Source::Rows {
             width: *width,
             tables: tables.iter().map(|table| tensor(*table, parents)).collect(),
             map: vocabulary.map(r.parent),
+            first: 0,
         },
     }
 }
@@ -328,15 +372,18 @@ impl Plan {
         Ok(encode_header(&self.full_metadata(parents), &infos, schedule::ALIGNMENT)?.bytes)
     }
 
-    /// A header without tensors that llama.cpp can load the tokenizer from, where no parent's file has it.
+    /// [`vocabulary_header`] of the merged model, the recipe's own chat template left out.
     ///
     /// # Errors
     /// [`PlanError::Header`] if GGUF cannot hold it.
-    pub fn vocabulary_header(&self, parents: &[Parent]) -> Result<Option<Vec<u8>>, PlanError> {
-        if self.made_metadata().is_none() {
-            return Ok(None);
-        }
-        Ok(Some(encode_header(&self.full_metadata(parents), &[], schedule::ALIGNMENT)?.bytes))
+    pub fn vocabulary_header(&self, parents: &[Parent]) -> Result<Vec<u8>, PlanError> {
+        let followed = &parents[self.vocabulary];
+        vocabulary_header(followed, self.made_metadata().unwrap_or(followed.metadata()))
+    }
+
+    /// Whether no parent's file has the vocabulary.
+    pub fn makes_vocabulary(&self) -> bool {
+        self.made_metadata().is_some()
     }
 
     fn made_metadata(&self) -> Option<&Metadata> {
@@ -359,6 +406,23 @@ impl Plan {
         }
         metadata
     }
+}
+
+/// A header without tensors that llama.cpp can load the tokenizer of `vocabulary` from, for a model like `parent`. Equal headers mean equal
+/// tokenizers.
+///
+/// # Errors
+/// [`PlanError::Header`] if GGUF cannot hold it.
+pub fn vocabulary_header(parent: &Parent, vocabulary: &Metadata) -> Result<Vec<u8>, PlanError> {
+    let mut metadata = Metadata::default();
+    metadata.insert(ARCHITECTURE, parent.architecture());
+    if let Some(length) = parent.arch("context_length") {
+        metadata.insert(&parent.arch_key("context_length"), length.clone());
+    }
+    for (key, value) in vocabulary.iter().filter(|(key, _)| schedule::is_vocabulary(key)) {
+        metadata.insert(key, value.clone());
+    }
+    Ok(encode_header(&metadata, &[], schedule::ALIGNMENT)?.bytes)
 }
 
 /// The header and the tensors' places, with what llama.cpp computes from and nothing else: of the vocabulary only its size, of `general.*`

@@ -1,9 +1,13 @@
 //! From recipes and tiny parents with drawn weights to plans: what is copied, in which order, and what is refused.
 
+mod experts;
 mod gemma;
+mod outputs;
 mod path;
+mod property;
 mod schedule;
 mod siblings;
+mod statistics;
 mod task_vectors;
 mod types;
 mod vocabulary;
@@ -21,7 +25,8 @@ use super::{Plan, PlanError, PlannedTensor, Siblings};
 use crate::ggml::CODECS;
 use crate::gguf::Parent;
 use crate::gguf::tests::{Tiny, folder};
-use crate::recipe::Recipe;
+use crate::recipe::methods::{BaseRule, ParameterSpec};
+use crate::recipe::{MethodSpec, Recipe};
 
 /// `count` values from -1 to 1 that depend on `key` alone.
 pub(crate) fn draw(key: &str, count: usize) -> Vec<f32> {
@@ -99,6 +104,11 @@ impl Family {
         Self { folder, siblings }
     }
 
+    /// The same with exact order statistics.
+    fn exact(self) -> Self {
+        Self { siblings: self.siblings.exact(), ..self }
+    }
+
     pub(crate) fn parents(&self) -> &[Parent] {
         self.siblings.parents()
     }
@@ -138,6 +148,38 @@ pub(crate) fn recipe(method: &str, models: &[(&str, &str)], more: &str) -> Strin
     format!("merge_method: {method}\nmodels:\n{models}{more}\n")
 }
 
+/// A recipe of `method` over the base `a.gguf` and as many other models as it takes, with parameters that all make a difference. `set` gives
+/// parameters other values.
+pub(crate) fn example(method: &MethodSpec, set: impl Fn(&ParameterSpec) -> Option<String>, more: &str) -> String {
+    let value = |spec: &ParameterSpec| {
+        let own = match spec.name {
+            "weight" => Some("0.7".to_owned()),
+            "density" => Some("0.5".to_owned()),
+            "gamma" | "epsilon" if spec.per_model => Some("0.1".to_owned()),
+            "scale" | "t" => Some("0.3".to_owned()),
+            "select_topk" => Some("0.6".to_owned()),
+            _ => None,
+        };
+        set(spec).or(own).map(|value| format!("{}: {value}", spec.name))
+    };
+    let listed = |per_model: bool| -> String {
+        let values = method.parameters.iter().filter(|spec| spec.per_model == per_model).filter_map(value);
+        values.collect::<Vec<_>>().join(", ")
+    };
+    let own = listed(true);
+    let base = method.base != BaseRule::Ignored;
+    let taken = method.inputs.max.map_or(3, |max| max + usize::from(base && !method.inputs.with_base));
+    let parameters = |i: usize| if base && i == 0 { "" } else { &*own };
+    let models: Vec<(&str, &str)> = ["a.gguf", "b.gguf", "c.gguf"]
+        .into_iter()
+        .take(taken)
+        .enumerate()
+        .map(|(i, model)| (model, parameters(i)))
+        .collect();
+    let base = if base { "base_model: a.gguf\n" } else { "" };
+    recipe(method.name, &models, &format!("{base}parameters: {{{}}}\n{more}", listed(false)))
+}
+
 /// A passthrough of layer ranges.
 pub(crate) fn stack(pieces: &[(&str, u32, u32)]) -> String {
     let slice =
@@ -163,6 +205,11 @@ fn single_source_at_full_weight_is_copied_whatever_the_method() {
         recipe("task_arithmetic", &[("a.gguf", "")], "base_model: a.gguf"),
         recipe("ties", &[("a.gguf", "")], "base_model: a.gguf"),
         recipe("dare_ties", &[("a.gguf", "")], "base_model: a.gguf"),
+        recipe("breadcrumbs", &[("a.gguf", "")], "base_model: a.gguf"),
+        recipe("della", &[("a.gguf", "")], "base_model: a.gguf"),
+        recipe("sce", &[("a.gguf", "")], "base_model: a.gguf"),
+        recipe("ram", &[("a.gguf", "")], "base_model: a.gguf"),
+        recipe("ramplus_tl", &[("a.gguf", "")], "base_model: a.gguf"),
         recipe("multislerp", &[("a.gguf", "weight: 0.7")], ""),
         recipe("karcher", &[("a.gguf", "")], ""),
     ] {

@@ -17,9 +17,13 @@ use crate::recipe::{TokenRow, TokenRule, Tokenizer, TokenizerSource};
 /// The texts of a vocabulary.
 pub(super) const TOKENS: &str = "tokenizer.ggml.tokens";
 
+/// The matrix that llama.cpp computes logits with, and the one that it takes where there is none.
+pub(super) const OUTPUT: &str = "output.weight";
+/// See [`OUTPUT`].
+pub(super) const EMBEDDING: &str = "token_embd.weight";
+
 /// Tensors with a row for each token; where one has a single dimension, an element.
-pub(super) const TOKEN_TABLES: [&str; 4] =
-    ["token_embd.weight", "output.weight", "output.bias", "per_layer_token_embd.weight"];
+pub(super) const TOKEN_TABLES: [&str; 4] = [EMBEDDING, OUTPUT, "output.bias", "per_layer_token_embd.weight"];
 
 /// A vocabulary that not all parents have.
 #[derive(Debug)]
@@ -110,9 +114,9 @@ impl<'a> Tokens<'a> {
             // The name that llama.cpp gives a token without one.
             .map(|(id, text)| if text.is_empty() { format!("[EMPTY_{id}]").into_bytes().into() } else { text.into() })
             .collect();
-        let rows = parent.tensor(TOKEN_TABLES[0]).map_or(0, |table| table.info.rows());
+        let rows = parent.tensor(EMBEDDING).map_or(0, |table| table.info.rows());
         if rows != texts.len() as u64 {
-            return Err(refuse(format!("has {} tokens, but {rows} rows in `{}`", texts.len(), TOKEN_TABLES[0])));
+            return Err(refuse(format!("has {} tokens, but {rows} rows in `{EMBEDDING}`", texts.len())));
         }
         let mut ids = HashMap::with_capacity(texts.len());
         for (text, id) in texts.iter().zip(0u32..) {

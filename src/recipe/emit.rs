@@ -79,6 +79,18 @@ impl Recipe {
     /// # Errors
     /// None that a recipe can cause: the serializer writes to memory and its types are those of this file.
     pub fn to_yaml(&self, path_of: impl Fn(&Path) -> String) -> Result<String, RecipeError> {
+        serde_saphyr::to_string(&self.written(path_of)).map_err(|error| RecipeError::Yaml(error.to_string()))
+    }
+
+    /// The same as JSON, which loads to the same merge too: JSON is YAML.
+    ///
+    /// # Errors
+    /// None that a recipe can cause, as for [`Recipe::to_yaml`].
+    pub fn to_json(&self, path_of: impl Fn(&Path) -> String) -> Result<serde_json::Value, RecipeError> {
+        serde_json::to_value(self.written(path_of)).map_err(|error| RecipeError::Yaml(error.to_string()))
+    }
+
+    fn written(&self, path_of: impl Fn(&Path) -> String) -> FileOut<'_> {
         let path = |model: usize| {
             let model = self.models.get(model);
             Written {
@@ -100,7 +112,7 @@ impl Recipe {
         };
         let tokenizer = self.tokenizer.as_ref();
         let (alone, more) = (tokenizer.filter(|t| t.is_source_alone()), tokenizer.filter(|t| !t.is_source_alone()));
-        let file = FileOut {
+        FileOut {
             merge_method: (!self.slices.is_empty()).then_some(self.method.name),
             base_model: self.base_model.map(path),
             models,
@@ -112,8 +124,7 @@ impl Recipe {
             tokenizer_source: alone.map(|tokenizer| tokenizer.source.out(path)),
             tokenizer: more.map(|tokenizer| tokenizer.out(path)),
             chat_template: self.chat_template.as_deref(),
-        };
-        serde_saphyr::to_string(&file).map_err(|error| RecipeError::Yaml(error.to_string()))
+        }
     }
 
     /// Whether `models:` says the same as this only slice; loading it appends a base that is not among the sources.

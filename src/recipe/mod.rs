@@ -153,6 +153,24 @@ impl Recipe {
         slice.base_model.or(self.base_model)
     }
 
+    /// The same recipe over a longer list of models, of which model `i` is `numbers[i]`. The files that `models` name may be others.
+    ///
+    /// # Panics
+    /// If a model of the recipe has no number, or one that is not in `models`.
+    pub fn renumbered(mut self, models: Vec<ModelRef>, numbers: &[usize]) -> Self {
+        assert!(numbers.iter().all(|number| *number < models.len()), "{numbers:?} are no numbers of these models");
+        let renumber = |model: &mut usize| *model = numbers[*model];
+        self.models = models;
+        self.base_model.iter_mut().for_each(renumber);
+        self.tokenizer.iter_mut().for_each(|tokenizer| tokenizer.renumber(renumber));
+        self.path.iter_mut().flat_map(|hop| &mut hop.model).for_each(renumber);
+        for slice in &mut self.slices {
+            slice.base_model.iter_mut().for_each(renumber);
+            slice.sources.iter_mut().for_each(|source| renumber(&mut source.model));
+        }
+        self
+    }
+
     /// What the recipe calls a model, for messages.
     fn model_name(&self, model: usize) -> String {
         self.models.get(model).map_or_else(|| format!("model {model}"), |m| m.written.clone())

@@ -46,6 +46,16 @@ impl ModelRef {
         Some(Self { written: written.to_owned(), path: path(model)?, adapters })
     }
 
+    /// The model's file, then the adapters'.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(&self.path).chain(&self.adapters).map(PathBuf::as_path)
+    }
+
+    /// The same files, to be found elsewhere.
+    pub fn files_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        std::iter::once(&mut self.path).chain(&mut self.adapters)
+    }
+
     /// Whether both are the same model, however they are written.
     pub fn is(&self, other: &Self) -> bool {
         self.path == other.path && self.adapters == other.adapters

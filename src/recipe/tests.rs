@@ -152,6 +152,34 @@ models:
 }
 
 #[test]
+fn a_recipe_over_a_longer_list_of_models_says_the_same() {
+    let text = "
+merge_method: linear
+parameters: {weight: 1}
+models: [{model: a.gguf+x.gguf}, {model: b.gguf}]
+path: [{}, {model: c.gguf, layer: 1}]
+tokenizer:
+  source: b.gguf
+  tokens:
+    p: {source: a.gguf+x.gguf}
+    q: {source: {kind: zero}}
+    r: {source: {kind: model_token, model: b.gguf, token: s}, force: true}
+    t: {source: {kind: model_token, model: c.gguf, token_id: 7}}
+";
+    let recipe = parse(text);
+    assert_eq!(recipe.models.len(), 3);
+    let mut models = vec![ModelRef::plain("d.gguf", "dir/d.gguf")];
+    models.extend(recipe.models.iter().rev().cloned());
+    let longer = recipe.clone().renumbered(models.clone(), &[3, 2, 1]);
+    assert_eq!(longer.models, models);
+    assert_eq!(longer.tokenizer.as_ref().unwrap().source, TokenizerSource::Model(2));
+    assert_eq!(longer.to_yaml(written).unwrap(), recipe.to_yaml(written).unwrap());
+    assert_eq!(longer.to_json(written).unwrap(), recipe.to_json(written).unwrap());
+    let again = parse(&longer.to_json(written).unwrap().to_string());
+    assert_eq!((again.models, again.tokenizer), (recipe.models, recipe.tokenizer));
+}
+
+#[test]
 fn a_recipe_built_in_code_survives_the_way_through_yaml() {
     let model = |name: &str| ModelRef::plain(name, Path::new("dir").join(name));
     let awkward = ["y", "1.5", "null", "a: b #c", "it's \"quoted\" {x}.gguf", "~", "*star", "\u{e9}\t.gguf"];
@@ -406,22 +434,11 @@ fn hugging_face_filters_catch_what_they_mean_and_nothing_else() {
 }
 
 #[test]
-fn the_method_table_has_the_six_methods_with_defaults_they_would_accept() {
+fn the_method_table_has_all_twenty_methods_with_defaults_they_would_accept() {
     let names: Vec<_> = METHODS.iter().map(|method| method.name).collect();
-    assert_eq!(
-        names,
-        [
-            "linear",
-            "slerp",
-            "multislerp",
-            "karcher",
-            "task_arithmetic",
-            "ties",
-            "dare_linear",
-            "dare_ties",
-            "passthrough"
-        ]
-    );
+    let all = "linear slerp nuslerp multislerp karcher task_arithmetic ties dare_linear dare_ties breadcrumbs breadcrumbs_ties della \
+               della_linear model_stock sce nearswap arcee_fusion passthrough ram ramplus_tl";
+    assert_eq!(names.join(" "), all);
     for method in METHODS {
         for (i, spec) in method.parameters.iter().enumerate() {
             assert!(!spec.doc.is_empty() && method.parameters[..i].iter().all(|other| other.name != spec.name));

@@ -63,6 +63,19 @@ impl From<TokenizerSource> for Tokenizer {
 }
 
 impl Tokenizer {
+    /// Gives every model that it names another number.
+    pub(super) fn renumber(&mut self, renumber: impl Fn(&mut usize)) {
+        if let TokenizerSource::Model(model) = &mut self.source {
+            renumber(model);
+        }
+        for rule in &mut self.tokens {
+            match &mut rule.row {
+                TokenRow::Zero => {}
+                TokenRow::Model(model) | TokenRow::Token(model, _) | TokenRow::Id(model, _) => renumber(model),
+            }
+        }
+    }
+
     /// Every model that it names.
     pub(super) fn models(&self) -> impl Iterator<Item = usize> {
         let source = match self.source {

@@ -11,11 +11,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use error::ScoreError;
-pub use generate::{Answer, Request, generate};
+pub use generate::{Answer, generate};
 pub use perplexity::negative_log_likelihoods;
 
-use crate::model::{ContextSize, Live, LlamaToken, Vocabulary};
-use crate::tasks::{Kind, Task, cut_at_stop};
+use crate::generate::Request;
+use crate::model::{ContextSize, Live, LlamaToken, Message, Vocabulary};
+use crate::tasks::{Kind, Task};
+use serde_json::Map;
 use stats::Estimate;
 
 /// llama.cpp rounds contexts up to this many tokens.
@@ -85,7 +87,8 @@ impl Prepared {
     /// [`ScoreError::EmptyPrompt`] for a prompt without tokens, or a chat template that is missing.
     pub fn new(task: Arc<Task>, vocabulary: &Vocabulary) -> Result<Self, ScoreError> {
         let tokenize = |question: &crate::tasks::Question| {
-            let rendered = if task.chat { &vocabulary.render_chat(&question.prompt)? } else { &question.prompt };
+            let as_chat = || vocabulary.render_chat(&[Message::new("user", &question.prompt)], &Map::new());
+            let rendered = if task.chat { &as_chat()? } else { &question.prompt };
             let tokens = vocabulary.tokenize(rendered);
             let least = if task.kind == Kind::Perplexity { 2 } else { 1 };
             if tokens.len() < least {
@@ -134,9 +137,9 @@ impl Prepared {
         let prompts: Vec<Vec<LlamaToken>> = chosen.iter().map(|q| self.prompts[*q].clone()).collect();
         let (metric, estimate, items) = match &self.task.kind {
             Kind::Generate(kind) => {
-                let requests: Vec<Request> =
-                    prompts.into_iter().map(|tokens| Request { tokens, max_tokens: kind.max_tokens }).collect();
-                let answers = generate(live, &requests, &|text| cut_at_stop(text, &kind.stop), progress)?;
+                let request = |prompt| Request { stop: kind.stop.clone(), ..Request::greedy(prompt, kind.max_tokens) };
+                let requests: Vec<Request> = prompts.into_iter().map(request).collect();
+                let answers = generate(live, &requests, progress)?;
                 let judge = |(q, a): (&usize, &Answer)| kind.judge(&self.task.questions[*q], &a.text);
                 let items: Vec<f64> = chosen.iter().zip(&answers).map(judge).collect();
                 let right = items.iter().filter(|i| **i == 1.0).count();

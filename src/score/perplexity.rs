@@ -3,10 +3,8 @@
 use rayon::prelude::*;
 
 use super::{Progress, ScoreError};
+use crate::generate::negative_log_likelihood;
 use crate::model::{Live, LlamaBatch, LlamaToken, ModelError};
-
-/// Most bytes of logits held at once.
-const MAX_LOGITS_BYTES: usize = 64 << 20;
 
 /// For each prompt, the sum of `-ln p(token | all before it)` over every token but the first, and how many these are.
 ///
@@ -17,7 +15,7 @@ pub fn negative_log_likelihoods(
     prompts: &[Vec<LlamaToken>],
     progress: &mut Progress,
 ) -> Result<Vec<(f64, usize)>, ScoreError> {
-    let rows = (MAX_LOGITS_BYTES / (4 * live.vocabulary().len().max(1))).clamp(1, live.batch_size());
+    let rows = live.logit_rows();
     let mut batch = LlamaBatch::new(rows, 1);
     let mut sums = Vec::with_capacity(prompts.len());
     for (done, tokens) in prompts.iter().enumerate() {
@@ -36,11 +34,10 @@ pub fn negative_log_likelihoods(
             live.decode(&mut batch)?;
             let start = usize::try_from(position).expect("positions count up from zero");
             let targets = tokens.iter().skip(start + 1).take(chunk.len());
-            let logits: Vec<(&[f32], usize)> = (0..)
-                .zip(targets)
-                .map(|(row, target)| (live.logits(row), usize::try_from(target.0).unwrap_or(usize::MAX)))
-                .collect();
-            let surprises: Vec<f64> = logits.par_iter().map(|(logits, target)| surprise(logits, *target)).collect();
+            let logits: Vec<(&[f32], LlamaToken)> =
+                (0..).zip(targets).map(|(row, target)| (live.logits(row), *target)).collect();
+            let surprises: Vec<f64> =
+                logits.par_iter().map(|(logits, target)| negative_log_likelihood(logits, *target)).collect();
             // In order, so that the sum does not depend on threads.
             sum += surprises.iter().sum::<f64>();
         }
@@ -49,12 +46,4 @@ pub fn negative_log_likelihoods(
     live.forget_all();
     progress.report(prompts.len(), prompts.len())?;
     Ok(sums)
-}
-
-/// `-ln softmax(logits)[target]`, summed in f64.
-fn surprise(logits: &[f32], target: usize) -> f64 {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let total: f64 = logits.iter().map(|l| f64::from(l - largest).exp()).sum();
-    let target = logits.get(target).copied().unwrap_or(f32::NEG_INFINITY);
-    total.ln() - f64::from(target - largest)
 }

@@ -5,9 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::generate::most_likely;
 use super::*;
-use crate::model::{LlamaBatch, ModelError, Settings, log_to_stderr};
+use crate::model::{LlamaBatch, ModelError, Settings, log_to_stderr, most_likely};
 
 const SETTINGS: Settings = Settings { threads: 1, batch: 2048, ubatch: 512, gpu_layers: 0 };
 const MAX_TOKENS: usize = 48;
@@ -36,7 +35,7 @@ fn prompts(of_each: usize) -> Vec<String> {
 }
 
 fn requests(live: &Live, prompts: &[String], max_tokens: usize) -> Vec<Request> {
-    prompts.iter().map(|p| Request { tokens: live.vocabulary().tokenize(p), max_tokens }).collect()
+    prompts.iter().map(|p| Request::greedy(live.vocabulary().tokenize(p), max_tokens)).collect()
 }
 
 /// All questions answered, nobody watching.
@@ -45,8 +44,9 @@ fn answers(live: &mut Live, requests: &[Request], stops: &[&str]) -> Vec<Answer>
 }
 
 fn try_answers(live: &mut Live, requests: &[Request], stops: &[&str]) -> Result<Vec<Answer>, ScoreError> {
-    let stops: Vec<String> = stops.iter().map(|s| (*s).to_owned()).collect();
-    generate(live, requests, &|text| cut_at_stop(text, &stops), &mut Progress::new(&mut |_, _| true))
+    let stop: Vec<String> = stops.iter().map(|s| (*s).to_owned()).collect();
+    let requests: Vec<Request> = requests.iter().map(|r| Request { stop: stop.clone(), ..r.clone() }).collect();
+    generate(live, &requests, &mut Progress::new(&mut |_, _| true))
 }
 
 fn pieces(live: &Live, tokens: &[LlamaToken]) -> Vec<String> {
@@ -83,22 +83,6 @@ fn token_by_token(live: &mut Live, prompt: &[LlamaToken], max_tokens: usize) -> 
 }
 
 #[test]
-fn most_likely_takes_the_first_of_equals_and_no_nan() {
-    let nan = f32::NAN;
-    for (logits, want) in [
-        (&[0.0, 3.0, 3.0, 1.0][..], 1),
-        (&[-5.0, -1.0], 1),
-        (&[nan, 1.0, nan, 2.0], 3),
-        (&[2.0, nan], 0),
-        (&[nan, nan], 0),
-        (&[f32::NEG_INFINITY, -1e30], 1),
-        (&[0.0, f32::INFINITY], 1),
-    ] {
-        assert_eq!(most_likely(logits), LlamaToken(want), "{logits:?}");
-    }
-}
-
-#[test]
 fn answers_do_not_depend_on_how_many_run_side_by_side() {
     let prompts = prompts(6);
     let of = |sequences| {
@@ -121,7 +105,7 @@ fn answers_are_those_of_one_token_at_a_time() {
     let requests = requests(&live, &prompts(2), MAX_TOKENS);
     let batched = answers(&mut live, &requests, &[]);
     for (request, answer) in requests.iter().zip(batched) {
-        let tokens = token_by_token(&mut live, &request.tokens, MAX_TOKENS);
+        let tokens = token_by_token(&mut live, &request.prompt, MAX_TOKENS);
         assert_eq!(answer.text, pieces(&live, &tokens).concat());
         assert_eq!(answer.tokens, tokens.len());
     }
@@ -142,7 +126,7 @@ fn order_of_requests_is_kept() {
 fn stop_string_split_over_tokens_is_found() {
     let mut live = live(SETTINGS, 2, 256);
     let requests = requests(&live, &prompts(1)[..1], MAX_TOKENS);
-    let tokens = token_by_token(&mut live, &requests[0].tokens, MAX_TOKENS);
+    let tokens = token_by_token(&mut live, &requests[0].prompt, MAX_TOKENS);
     let pieces = pieces(&live, &tokens);
     let text = pieces.concat();
     // The end of one token and the beginning of the next, not yet in the text before them.
@@ -198,15 +182,15 @@ fn cancelled_score_leaves_a_model_that_works() {
             assert!(done <= total && total == requests.len());
             left.replace(left.get() - 1) > 0
         };
-        let result = generate(&mut live, &requests, &|_| None, &mut Progress::new(&mut on_step));
+        let result = generate(&mut live, &requests, &mut Progress::new(&mut on_step));
         assert!(matches!(result, Err(ScoreError::Cancelled)), "{result:?}");
         assert_eq!(left.get(), -1, "not asked again");
         assert_eq!(answers(&mut live, &requests, &["\n"]), before, "after {calls} calls");
     }
-    let texts: Vec<Vec<LlamaToken>> = requests.into_iter().map(|r| r.tokens).collect();
+    let texts: Vec<Vec<LlamaToken>> = requests.into_iter().map(|r| r.prompt).collect();
     let result = negative_log_likelihoods(&mut live, &texts, &mut Progress::new(&mut |done, _| done < 2));
     assert!(matches!(result, Err(ScoreError::Cancelled)), "{result:?}");
-    let requests: Vec<Request> = texts.into_iter().map(|tokens| Request { tokens, max_tokens: MAX_TOKENS }).collect();
+    let requests: Vec<Request> = texts.into_iter().map(|tokens| Request::greedy(tokens, MAX_TOKENS)).collect();
     assert_eq!(answers(&mut live, &requests, &["\n"]), before);
 }
 
@@ -215,9 +199,9 @@ fn prompt_that_does_not_fit_is_an_error_with_numbers() {
     let mut live = live(SETTINGS, 2, 256);
     let mut requests = requests(&live, &prompts(1), 8);
     let before = answers(&mut live, &requests, &[]);
-    let token = requests[0].tokens[0];
+    let token = requests[0].prompt[0];
     for (length, fits) in [(248, true), (249, false), (5000, false)] {
-        requests[1].tokens = vec![token; length];
+        requests[1].prompt = vec![token; length];
         match try_answers(&mut live, &requests, &[]) {
             Ok(got) => assert!(fits && got[0] == before[0], "{got:?}"),
             Err(ScoreError::Model(ModelError::TooLong { prompt, wanted, limit })) => {
@@ -237,7 +221,7 @@ fn batches_smaller_than_a_prompt_give_the_same_answers() {
     let of = |batch| {
         let mut live = live(Settings { batch, ubatch: batch, ..SETTINGS }, 2, 256);
         let requests = requests(&live, &prompts, MAX_TOKENS);
-        assert!(batch > 100 || requests.iter().all(|r| r.tokens.len() > batch as usize));
+        assert!(batch > 100 || requests.iter().all(|r| r.prompt.len() > batch as usize));
         answers(&mut live, &requests, &["\n"])
     };
     let whole = of(512);
@@ -251,7 +235,7 @@ fn prompts_that_fill_batches_exactly_are_answered() {
     let mut whole = live(SETTINGS, 1, 256);
     let prompt = whole.vocabulary().tokenize(&prompts(1)[0]);
     for length in [8, 16, 17] {
-        let request = || [Request { tokens: prompt[..length].to_vec(), max_tokens: 12 }];
+        let request = || [Request::greedy(prompt[..length].to_vec(), 12)];
         let mut small = live(Settings { batch: 8, ubatch: 8, ..SETTINGS }, 2, 256);
         assert_eq!(answers(&mut small, &request(), &[]), answers(&mut whole, &request(), &[]), "{length} tokens");
     }

@@ -62,9 +62,8 @@ impl Generate {
     }
 }
 
-/// Where the earliest stop string begins in `text`, as a byte index. Give it all the text generated so far after each
-/// token: a stop string split over several tokens is found once its last piece has come.
-pub fn cut_at_stop(text: &str, stops: &[String]) -> Option<usize> {
+/// Where the earliest stop string begins in `text`, as a byte index.
+pub(super) fn cut_at_stop(text: &str, stops: &[String]) -> Option<usize> {
     stops.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| text.find(stop.as_str())).min()
 }
 

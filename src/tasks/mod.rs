@@ -1,8 +1,8 @@
 //! Tasks: a task file (YAML) and its data in, questions ready to be asked and a judge of their answers out.
 //!
 //! `schema` reads the task file, `data` the rows, `template` makes prompts of them, `answer` judges with the help of
-//! `language`. Nothing here runs a model: the scoring stage asks [`Task::questions`], ends each answer with
-//! [`cut_at_stop`] and has it judged by [`Generate::judge`].
+//! `language`. Nothing here runs a model: the scoring stage asks [`Task::questions`] and has the answers judged by
+//! [`Generate::judge`].
 
 mod answer;
 mod data;
@@ -17,7 +17,7 @@ mod tests;
 
 use serde::Deserialize;
 
-pub use answer::{cut_at_stop, last_number};
+pub use answer::last_number;
 pub use data::{MAX_DATA_BYTES, MAX_ROW_BYTES, MAX_ROWS};
 pub use error::TaskError;
 pub use language::{Language, LanguageGate};

@@ -65,7 +65,12 @@ pub fn export(model: &Path, out: &Path, more: &[&str]) {
 
 /// The perplexities of `models` on `task`, all scored by one process.
 pub fn perplexities(models: &[PathBuf], task: &Path) -> Vec<f64> {
+    perplexities_with(models, task, &[])
+}
+
+fn perplexities_with(models: &[PathBuf], task: &Path, more: &[&str]) -> Vec<f64> {
     let mut args: Vec<OsString> = vec!["score".into(), "--json".into()];
+    args.extend(more.iter().map(OsString::from));
     args.extend(models.iter().map(OsString::from));
     args.extend(["--task".into(), task.into()]);
     let json = ggraft(args).json();
@@ -77,14 +82,19 @@ pub fn perplexities(models: &[PathBuf], task: &Path) -> Vec<f64> {
 
 /// Exports every recipe and asserts that each one's perplexity is its file's, bit for bit; returns the perplexities.
 pub fn assert_exact(folder: &Folder, recipes: &[(String, String)], task: &Path) -> Vec<f64> {
+    assert_exact_with(folder, recipes, task, &[])
+}
+
+/// The same with more arguments for all commands.
+pub fn assert_exact_with(folder: &Folder, recipes: &[(String, String)], task: &Path, more: &[&str]) -> Vec<f64> {
     let mut models = Vec::new();
     for (name, recipe) in recipes {
         let path = folder.write(&format!("{name}.yaml"), recipe);
         let out = folder.path(&format!("{name}.gguf"));
-        export(&path, &out, &[]);
+        export(&path, &out, more);
         models.extend([path, out]);
     }
-    let values = perplexities(&models, task);
+    let values = perplexities_with(&models, task, more);
     for ([recipe, file], (name, _)) in values.as_chunks().0.iter().zip(recipes) {
         assert_eq!(recipe.to_bits(), file.to_bits(), "{name}: {recipe} from the recipe, {file} from its file");
     }

@@ -11,6 +11,7 @@ const ORDER: &[&[&str]] = &[
     &["plan"],
     &["image"],
     &["model"],
+    &["generate"],
     &["open"],
     &["tasks"],
     &["score"],

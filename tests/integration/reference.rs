@@ -1,4 +1,4 @@
-//! Every recorded case of mergekit 0.1.5 for the methods ggraft has, taken from recipe file to exported GGUF and compared number by number.
+//! Every recorded case of mergekit 0.1.5, taken from recipe file to exported GGUF and compared number by number.
 //!
 //! All of these cases are finite. Where mergekit would answer with NaN (weights that sum to zero), ggraft refuses.
 
@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ggraft::image;
 use ggraft::open::{Kind, Model};
+use ggraft::recipe::METHODS;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -43,6 +44,8 @@ struct Case {
     finite: bool,
     #[serde(default)]
     masks: BTreeMap<String, Mask>,
+    #[serde(default)]
+    keep_prob: BTreeMap<String, Tensor>,
 }
 
 #[derive(Deserialize)]
@@ -123,55 +126,49 @@ fn check(method: &str, count: usize) {
     }
 }
 
+/// All cases without random masks, by method; the rest are below.
 #[test]
-fn linear_is_mergekits() {
-    check("linear", 8);
+fn every_deterministic_case_is_mergekits() {
+    let counts = [
+        ("linear", 8),
+        ("slerp", 15),
+        ("nuslerp", 13),
+        ("multislerp", 7),
+        ("karcher", 7),
+        ("task_arithmetic", 4),
+        ("ties", 13),
+        ("dare_linear", 2),
+        ("dare_ties", 3),
+        ("breadcrumbs", 6),
+        ("breadcrumbs_ties", 6),
+        ("della", 2),
+        ("della_linear", 2),
+        ("model_stock", 8),
+        ("sce", 7),
+        ("nearswap", 5),
+        ("arcee_fusion", 2),
+        ("passthrough", 4),
+        ("ram", 4),
+        ("ramplus_tl", 4),
+    ];
+    assert!(counts.iter().map(|(method, _)| *method).eq(METHODS.iter().map(|method| method.name)));
+    assert_eq!(counts.iter().map(|(_, count)| count).sum::<usize>() + RECORDED_MASKS, 134);
+    for (method, count) in counts {
+        check(method, count);
+    }
 }
 
-#[test]
-fn slerp_is_mergekits() {
-    check("slerp", 15);
-}
-
-#[test]
-fn task_arithmetic_is_mergekits() {
-    check("task_arithmetic", 4);
-}
-
-#[test]
-fn ties_is_mergekits() {
-    check("ties", 13);
-}
-
-#[test]
-fn multislerp_is_mergekits() {
-    check("multislerp", 7);
-}
-
-#[test]
-fn karcher_is_mergekits() {
-    check("karcher", 7);
-}
-
-#[test]
-fn dare_without_dropping_is_mergekits() {
-    check("dare_linear", 2);
-    check("dare_ties", 3);
-}
-
-#[test]
-fn passthrough_is_mergekits() {
-    check("passthrough", 4);
-}
+/// Cases with masks.
+const RECORDED_MASKS: usize = 12;
 
 /// ggraft draws masks of its own, so mergekit's recorded ones are applied to the inputs here, with the L1 rescale, and the rest is merged
 /// at density 1. This shows that election, weights, `normalize` and `lambda` are mergekit's on thinned-out task vectors. It does not
 /// show ggraft's own masks and rescale: the tests below do, as far as one can without equal random numbers.
 #[test]
-fn dare_on_recorded_masks_is_mergekits() {
+fn dare_and_della_on_recorded_masks_are_mergekits() {
     let Reference { mut tensors, cases } = load();
-    let cases: Vec<Case> = cases.into_iter().filter(|c| c.method.starts_with("dare_") && !c.masks.is_empty()).collect();
-    assert_eq!(cases.len(), 8);
+    let cases: Vec<Case> = cases.into_iter().filter(|c| !c.masks.is_empty()).collect();
+    assert_eq!(cases.len(), RECORDED_MASKS);
     for mut case in cases {
         let base = tensors[case.base.as_ref().unwrap()].data.clone();
         for (input, mask) in &case.masks {
@@ -190,6 +187,45 @@ fn dare_on_recorded_masks_is_mergekits() {
         case.per_input.remove("density");
         compare(&case.id, &merge(&case, &tensors), &case.output.data);
     }
+}
+
+/// mergekit's recorded probabilities against how often ggraft keeps an element: the reference tensors many times over, in one matrix.
+#[test]
+fn della_keeps_elements_as_often_as_mergekit_says() {
+    const TIMES: usize = 1500;
+    let Reference { tensors, cases } = load();
+    let mut checked = 0;
+    for case in cases.iter().filter(|case| case.method == "della_linear") {
+        for (input, probabilities) in &case.keep_prob {
+            let folder = Folder::new();
+            let base = case.base.as_ref().unwrap();
+            for name in [base, input] {
+                let Tensor { shape, data } = &tensors[name];
+                let row = *shape.last().unwrap();
+                let shape = vec![TIMES as u64 * data.len() as u64 / row, row];
+                write_model(&folder.path(&format!("{name}.gguf")), &Tensor { shape, data: data.repeat(TIMES) });
+            }
+            let own = |parameter: &str| case.per_input[parameter][input];
+            let recipe = json!({
+                "merge_method": "della_linear", "base_model": format!("{base}.gguf"), "out_type": "f32", "parameters": { "rescale": false },
+                "models": [{ "model": format!("{input}.gguf"),
+                    "parameters": { "weight": 1.0, "density": own("density"), "epsilon": own("epsilon") } }],
+            });
+            let out = folder.path("out.gguf");
+            let recipe = folder.write("recipe.yaml", recipe.to_string());
+            let done = ggraft(["export".as_ref(), recipe.as_os_str(), "-o".as_ref(), out.as_os_str()]);
+            assert_eq!(done.code(), 0, "{done:?}");
+            let merged = values(&out, "blk.0.ffn_down.weight");
+            for (i, p) in probabilities.data.iter().enumerate() {
+                let base = tensors[base].data[i];
+                let kept = merged.iter().skip(i).step_by(probabilities.data.len()).filter(|m| **m != base).count();
+                let (wanted, sigma) = (f64::from(*p) * TIMES as f64, (f64::from(p * (1.0 - p)) * TIMES as f64).sqrt());
+                assert!((kept as f64 - wanted).abs() < 5.0 * sigma, "{input}, element {i}: {kept} of {TIMES}, not {p}");
+                checked += 1;
+            }
+        }
+    }
+    assert_eq!(checked, 3 * (512 + 64));
 }
 
 /// The result of `dare_ties` where every delta of two models is 1: at each element the number of models that kept theirs.

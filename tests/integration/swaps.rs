@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::{env, fs};
 
 use ggraft::disk::written_bytes;
+use ggraft::generate::Request;
 use ggraft::gguf::Parent;
 use ggraft::model::{ContextSize, Live, LlamaToken, Settings, Vocabulary, log_to_stderr};
 use ggraft::plan::{Plan, Siblings};
 use ggraft::recipe::Recipe;
-use ggraft::score::{Progress, Request, generate, negative_log_likelihoods};
+use ggraft::score::{Progress, generate, negative_log_likelihoods};
 
 use crate::support::{lines, quickstart};
 
@@ -73,9 +74,8 @@ impl Bench {
     fn probe(&self, live: &mut Live) -> Probe {
         let mut go_on = |_, _| true;
         let likelihoods = negative_log_likelihoods(live, &self.prompts, &mut Progress::new(&mut go_on)).unwrap();
-        let requests: Vec<Request> =
-            self.prompts.iter().map(|p| Request { tokens: p.clone(), max_tokens: 8 }).collect();
-        let answers = generate(live, &requests, &|_| None, &mut Progress::new(&mut go_on)).unwrap();
+        let requests: Vec<Request> = self.prompts.iter().map(|p| Request::greedy(p.clone(), 8)).collect();
+        let answers = generate(live, &requests, &mut Progress::new(&mut go_on)).unwrap();
         Probe {
             likelihoods: likelihoods.iter().map(|(nll, _)| nll.to_bits()).collect(),
             texts: answers.into_iter().map(|a| a.text).collect(),

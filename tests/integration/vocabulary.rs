@@ -73,7 +73,7 @@ fn special(text: &str, seed: u64) -> Word {
 
 /// `a.gguf` and `b.gguf`, whose vocabularies share most tokens in different orders; `same.gguf` is `a.gguf` in another order, with one
 /// token more.
-fn folder() -> Folder {
+pub fn folder() -> Folder {
     let folder = Folder::new();
     let (tiny, words) = model(1);
     tiny.write(&folder.path("a.gguf"));
@@ -133,6 +133,69 @@ fn recipes_over_different_vocabularies_score_as_their_exported_files_bit_for_bit
     let json = ggraft(["inspect", "--json", folder.path("union.yaml").to_str().unwrap()]).json();
     let table = json["tensors"].as_array().unwrap().iter().find(|t| t["name"] == "output.weight").unwrap();
     assert_eq!(table["shape"][1], united.len());
+}
+
+/// Every method over a union is the same method over models that have all tokens, each with the rows that the rules give it; models without
+/// an output matrix of their own give their embeddings to it.
+#[test]
+fn methods_merge_a_union_as_they_merge_models_that_speak_it() {
+    let folder = Folder::new();
+    let all = [model(1), model(2), model(3)];
+    let mut kept: [Vec<Word>; 3] = all.each_ref().map(|(_, words)| words.clone());
+    kept[1] = [vec![special("<|b|>", 8)], shuffled(&kept[1][..kept[1].len() - 20], 7)].concat();
+    kept[2] = [shuffled(&kept[2][..kept[2].len() - 30], 9), vec![special("<|c|>", 10)]].concat();
+    // The first and the last are tied.
+    for words in [0, 2] {
+        kept[words].iter_mut().for_each(|word| word.rows[1] = word.rows[0].clone());
+    }
+    let texts = |words: &[Word]| words.iter().map(|word| word.text.clone()).collect::<Vec<_>>();
+    let mut union = texts(&kept[0]);
+    for text in kept.iter().flat_map(|words| texts(words)) {
+        if !union.contains(&text) {
+            union.push(text);
+        }
+    }
+    for (m, name) in ["a", "b", "c"].iter().enumerate() {
+        let mut own = speaking(&all[m].0, &kept[m]);
+        if m != 1 {
+            own.tensors.retain(|(info, _)| info.name != TABLES[1]);
+        }
+        own.write(&folder.path(&format!("{name}.gguf")));
+        let word = |text: &Vec<u8>| {
+            let has: Vec<Option<&Word>> = kept.iter().map(|words| words.iter().find(|w| w.text == *text)).collect();
+            let owners: Vec<&Word> = has.iter().flatten().copied().collect();
+            // Its own; else that of the base, which is the first; else the mean of all.
+            let rows = match (has[m].or(has[0]), owners.as_slice()) {
+                (Some(word), _) => word.rows.clone(),
+                (None, [only]) => only.rows.clone(),
+                (None, _) => unreachable!("each new token is one model's"),
+            };
+            Word { text: text.clone(), kind: owners[0].kind, rows }
+        };
+        let words: Vec<Word> = union.iter().map(word).collect();
+        speaking(&all[m].0, &words).write(&folder.path(&format!("{name}_all.gguf")));
+    }
+    for (method, parameters) in [
+        ("ties", "{weight: 0.8, density: 0.4}"),
+        ("sce", "{select_topk: 0.5}"),
+        ("model_stock", "{filter_wise: true}"),
+        ("della", "{weight: 0.8, density: 0.5, epsilon: 0.2, rescale: true}"),
+    ] {
+        let text = format!(
+            "merge_method: {method}\nbase_model: a.gguf\nmodels: [{{model: b.gguf}}, {{model: c.gguf}}]\nparameters: {parameters}\nout_type: f32\n"
+        );
+        let recipes = [format!("{text}tokenizer_source: union\n"), text.replace(".gguf", "_all.gguf")];
+        let files = ["rows", "dense"].map(|name| folder.path(&format!("{name}.gguf")));
+        for (recipe, out) in recipes.iter().zip(&files) {
+            export(&folder.write("recipe.yaml", recipe), out, &[]);
+        }
+        for table in TABLES {
+            let [rows, dense] = files.each_ref().map(|file| values(file, table));
+            assert_eq!(rows.len(), dense.len(), "{method} {table}");
+            let differ = rows.iter().zip(&dense).filter(|(a, b)| a.to_bits() != b.to_bits()).count();
+            assert!(differ == 0, "{differ} of {} values of {table} differ by {method}", rows.len());
+        }
+    }
 }
 
 #[test]

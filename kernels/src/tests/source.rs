@@ -1,7 +1,8 @@
 //! What sources add to plain tensors, against matrices multiplied out and rows copied one by one.
 
 use super::*;
-use crate::{LowRank, RowMap, Tensor};
+use crate::run::decoded;
+use crate::{Lines, LowRank, RowMap, Tensor, stats};
 
 fn identity() -> Program {
     Program::Sum { terms: vec![Term { source: 0, coefficient: 1.0 }], constant: 0.0 }
@@ -23,7 +24,7 @@ fn a_low_rank_difference_is_the_product_of_its_factors() {
         let low_rank = [LowRank::new(rank, width, a.clone(), b.clone(), 0.5).unwrap()];
         assert_eq!(low_rank[0].elements(), base.len());
         let bytes = f32_bytes(&base);
-        let source = Source::Tensor(Tensor { ty: GgmlType::F32, data: &bytes, low_rank: &low_rank });
+        let source = Source::Tensor(Tensor::new(GgmlType::F32, &bytes, &low_rank));
         assert!(source.bytes().is_none());
         for (i, got) in decode(&source, base.len()).into_iter().enumerate() {
             let (row, column) = (i / width, i % width);
@@ -56,8 +57,8 @@ fn rows_come_from_where_the_map_says() {
         let mut map = RowMap::default();
         rows.iter().for_each(|row| map.push(row.iter().copied()));
         assert_eq!(map.len(), rows.len());
-        let tables_of = || bytes.iter().map(|b| Tensor { ty: GgmlType::F32, data: b, low_rank: &[] }).collect();
-        let source = Source::Rows { width, tables: tables_of(), map: &map };
+        let tables_of = || bytes.iter().map(|b| Tensor::new(GgmlType::F32, b, &[])).collect();
+        let source = Source::Rows { width, tables: tables_of(), map: &map, first: 0 };
         let got = decode(&source, rows.len() * width);
         for (i, got) in got.into_iter().enumerate() {
             let part =
@@ -77,8 +78,7 @@ fn single_rows_of_one_table_are_copied_byte_for_byte() {
     let mut map = RowMap::default();
     order.iter().for_each(|row| map.push([(0, *row)]));
     assert!(map.only_takes_from(0) && !map.only_takes_from(1) && !map.is_identity(0));
-    let source =
-        Source::Rows { width, tables: vec![Tensor { ty: GgmlType::Q8_0, data: &bytes, low_rank: &[] }], map: &map };
+    let source = Source::Rows { width, tables: vec![Tensor::new(GgmlType::Q8_0, &bytes, &[])], map: &map, first: 0 };
     let row = GgmlType::Q8_0.row_size(width).unwrap();
     let mut out = vec![0; order.len() * row];
     run(&Program::Copy { source: 0 }, &[source], GgmlType::Q8_0, 0..order.len() * width, &mut out, &codecs());
@@ -86,4 +86,62 @@ fn single_rows_of_one_table_are_copied_byte_for_byte() {
     assert_eq!(out, want);
     map.push([(0, 1), (0, 2)]);
     assert!(!map.only_takes_from(0));
+}
+
+/// Every kind of source as programs and passes see it: in any piece, as slices, and in rows longer than a tile.
+#[test]
+fn whatever_decodes_to_the_same_values_is_merged_and_measured_alike() {
+    const ROW: usize = TILE + 96;
+    const ROWS: usize = 12;
+    let n = ROW * ROWS;
+    let plain = values(1, n);
+    let low_rank = [LowRank::new(3, ROW, values(2, 3 * ROW), values(3, 3 * ROWS), 0.7).unwrap()];
+    let mut map = RowMap::default();
+    (0..ROWS as u32)
+        .for_each(|row| map.push([(0, ROWS as u32 - 1 - row), (0, row)].into_iter().take(1 + row as usize % 2)));
+    let base_bytes = f32_bytes(&values(4, n));
+    let bytes = f32_bytes(&plain);
+    let base = Source::new(GgmlType::F32, &base_bytes);
+    let tensor = Tensor::new(GgmlType::F32, &bytes, &low_rank);
+    for source in [Source::Tensor(tensor), Source::Rows { width: ROW, tables: vec![tensor], map: &map, first: 0 }] {
+        let dense = decode(&source, n);
+        let dense_bytes = f32_bytes(&dense);
+        let dense_source = Source::new(GgmlType::F32, &dense_bytes);
+        for range in [0..n, 32..3 * ROW + 64, 5 * ROW..6 * ROW, ROW - 32..ROW + 32] {
+            assert_eq!(decoded(&source, &range, &codecs()), dense[range.clone()], "{range:?}");
+            let part = source.part(range.clone());
+            assert_eq!(decode(&part, range.len()), dense[range.clone()], "part {range:?}");
+            assert_eq!(decode(&part.part(32..64), 32), dense[range.start + 32..range.start + 64]);
+        }
+
+        let ranks = Ranks { row: ROW, spread: keep_threshold(0.4) };
+        let key = MaskKey { seed: [1, 2], stream: [3, 4] };
+        let keep = Keep::Ranked { key, threshold: keep_threshold(0.3), ranks };
+        let ranked = task_vectors(vec![vector(1, 0.6, keep)], true, true);
+        assert!(ranked.unit() > TILE);
+        let slices = Program::Slices { elements: n / 4, programs: vec![ranked.clone(); 4] };
+        let merged = |program: &Program, source: &Source| {
+            let mut out = vec![0; 4 * n];
+            run(program, &[base.clone(), source.clone()], GgmlType::F32, 0..n, &mut out, &codecs());
+            out
+        };
+        for program in [&ranked, &slices] {
+            assert_eq!(merged(program, &source), merged(program, &dense_source));
+        }
+
+        let passes = |source: &Source| {
+            let both = [base.clone(), source.clone()];
+            let score = stats::Score::Difference { base: &base, source };
+            (
+                stats::gram(&both, n, 0.0, &codecs()),
+                [Lines::Rows, Lines::Columns].map(|lines| stats::line_grams(&both, n, ROW, lines, &codecs())),
+                stats::Order::new(&score, n, &codecs()),
+                stats::exact_cut(&score, n, n / 3, &codecs()),
+                stats::kept_by_level(&base, source, n, key, Some(ranks), &codecs()),
+                stats::divergences(&base, source, n, ROW, &codecs()),
+                stats::overlaps(&base, std::slice::from_ref(source), n, 0.1, &codecs()),
+            )
+        };
+        assert_eq!(passes(&source), passes(&dense_source));
+    }
 }

@@ -180,9 +180,9 @@ fn tokenizer_notes_keep_from_nothing() {
 }
 
 #[test]
-fn tied_and_own_output_keep_token_tables_apart() {
+fn tied_and_own_output_are_a_remark() {
     let found = bent(|tiny| tiny.add("output.weight", &[32, 8], GgmlType::F16));
-    assert_eq!(kinds(&found), [("output.weight", Blocks::TokenTables)]);
+    assert_eq!(kinds(&found), [("output.weight", Blocks::Nothing)]);
     assert_eq!(found[0].values[0].1, "tied to `token_embd.weight`");
     assert_eq!(found[0].values[1].1, "a tensor");
 }

@@ -2,7 +2,7 @@
 
 use super::Case;
 
-/// Inner products of some vectors `v_i` of one tensor.
+/// Inner products of some vectors `v_i`: those of a whole tensor, or of one line of it.
 pub(super) struct Gram {
     products: Vec<f64>,
     n: usize,
@@ -11,22 +11,27 @@ pub(super) struct Gram {
 impl Gram {
     /// Of the sources themselves, stored offsets taken off.
     pub(super) fn of_sources(case: &Case) -> Self {
-        let refs: Vec<_> = case.inputs.iter().map(|i| i.source).collect();
-        let sources: Vec<_> = case.inputs.iter().map(|i| i.data.clone()).collect();
-        let products = case.statistics.gram(&refs, &sources, case.elements, case.offset);
-        Self { products, n: sources.len() }
+        let sources = case.sources();
+        Self { products: case.statistics.gram(&sources, case.offset).to_vec(), n: sources.data.len() }
     }
 
-    /// Of the sources' differences to the one at `base`, which is left out: (a - b)(c - b) = ac - ab - cb + bb.
-    pub(super) fn of_differences(case: &Case, base: usize) -> Self {
-        let of = Self::of_sources(case);
-        let others: Vec<usize> = (0..of.n).filter(|i| *i != base).collect();
-        let product = |i: usize, j: usize| of.at(i, j) - of.at(i, base) - of.at(j, base) + of.at(base, base);
+    /// Of `n` sources in one line: the products of those with `i <= j`.
+    pub(super) fn of_line(n: usize, pairs: &[f64]) -> Self {
+        let at = |i: usize, j: usize| i * (2 * n - i + 1) / 2 + j - i;
+        let products = (0..n * n).map(|k| pairs[at((k / n).min(k % n), (k / n).max(k % n))]).collect();
+        Self { products, n }
+    }
+
+    /// Of the vectors' differences to the one at `base`, which is left out: (a - b)(c - b) = ac - ab - cb + bb.
+    pub(super) fn differences(&self, base: usize) -> Self {
+        let others: Vec<usize> = (0..self.n).filter(|i| *i != base).collect();
+        let product = |i: usize, j: usize| self.at(i, j) - self.at(i, base) - self.at(j, base) + self.at(base, base);
         let products = others.iter().flat_map(|i| others.iter().map(|j| product(*i, *j))).collect();
         Self { products, n: others.len() }
     }
 
-    fn at(&self, i: usize, j: usize) -> f64 {
+    /// The inner product of `v_i` and `v_j`.
+    pub(super) fn at(&self, i: usize, j: usize) -> f64 {
         self.products[i * self.n + j]
     }
 

@@ -8,7 +8,7 @@ use crate::plan::PlanError;
 
 /// From the weighted mean direction `m` along the tangent that the directions pull into; with a base, of the differences to it.
 pub(super) fn multislerp(case: &Case) -> Result<Program, PlanError> {
-    let vectors: Vec<usize> = (0..case.inputs.len()).filter(|i| Some(*i) != case.base).collect();
+    let vectors: Vec<usize> = case.vectors().collect();
     if let [only] = vectors[..] {
         return Ok(case.sum((0..case.inputs.len()).map(|i| f64::from(u8::from(i == only)))));
     }
@@ -20,14 +20,15 @@ pub(super) fn multislerp(case: &Case) -> Result<Program, PlanError> {
         }
         weights.iter_mut().for_each(|w| *w /= total);
     }
-    let gram = case.base.map_or_else(|| Gram::of_sources(case), |base| Gram::of_differences(case, base));
+    let sources = Gram::of_sources(case);
+    let gram = match case.base {
+        Some(base) => sources.differences(base),
+        None => sources,
+    };
     let coefficients = on_the_sphere(&gram, &weights, case.shared("eps")).ok_or_else(|| {
         case.undefined("the models' directions cancel out, so they have no mean direction; change the weights")
     })?;
-    let kept: f64 = coefficients.iter().sum();
-    let mut own = coefficients.into_iter();
-    Ok(case
-        .sum((0..case.inputs.len()).map(|i| if Some(i) == case.base { 1.0 - kept } else { own.next().unwrap_or(0.0) })))
+    Ok(case.sum(if case.base.is_some() { case.with_base(&coefficients) } else { coefficients }))
 }
 
 /// Coefficients of the result over the vectors of `gram`; `None` if three or more of them cancel out.

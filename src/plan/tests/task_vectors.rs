@@ -110,7 +110,8 @@ fn ties_keeps_exactly_the_share_asked_for_among_equal_magnitudes() {
         let level = |v: &f32| levels[((v + 1.0) * 3.5) as usize % 7];
         let family = Family::with(&many(1, ty), 2, |p, name, n| {
             if p == 0 { vec![0.0; n] } else { draw(name, n).iter().map(level).collect() }
-        });
+        })
+        .exact();
         let vector = family.values(1, &matrix(0));
         assert!(vector.iter().all(|v| *v != 0.0), "a zero would not count as kept");
         for density in [0.00001, 0.001, 0.1, 0.33, 0.5, 0.77, 0.9999] {

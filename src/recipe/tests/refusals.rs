@@ -21,7 +21,7 @@ fn every_wrong_recipe_is_told_where_and_why() {
         ("models: []\n", "1:1: the key `merge_method` is missing"),
         ("merge_method: linear\nmerge_method: ties\n", "2:1: the key `merge_method` is given twice"),
         ("merge_method: liner\nmodels: [{model: a}]\n", "1:15: `merge_method` is `liner`: no such method: did you mean `linear`?"),
-        ("merge_method: quantum\n", "1:15: `merge_method` is `quantum`: no such method; known: `linear`, `slerp`, `multislerp`"),
+        ("merge_method: quantum\n", "1:15: `merge_method` is `quantum`: no such method; known: `linear`, `slerp`, `nuslerp`"),
         ("merge_method: linear\nmodel: a\n", "2:1: unknown key `model`: did you mean `models`?"),
         ("merge_method: linear\n", "1:15: a recipe has either `models` or `slices`; this one has neither"),
         ("merge_method: linear\nmodels: [{model: a}]\nslices: []\n", "3:9: a recipe has either `models` or `slices`; this one has both"),

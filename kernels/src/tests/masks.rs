@@ -1,0 +1,94 @@
+//! Random bits against known answers, masks for any slice, and how much of a vector they keep.
+
+use super::{codecs, f32_bytes, run_part, task_vectors, values, vector};
+use crate::keep::draws;
+use crate::philox::philox4x32;
+use crate::stats::{LEVELS, kept_by_level, level_threshold, rescale};
+use crate::{GgmlType, Keep, MaskKey, Ranks, Source, keep_threshold};
+
+const KEY: MaskKey = MaskKey { seed: [7, 9], stream: [3, 2] };
+
+#[test]
+fn philox_known_answers() {
+    // The published vectors of Random123's kat_vectors for philox4x32-10.
+    let max = u32::MAX;
+    assert_eq!(philox4x32([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
+    assert_eq!(philox4x32([max; 4], [max; 2]), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
+    assert_eq!(
+        philox4x32([0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344], [0xa409_3822, 0x299f_31d0]),
+        [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]
+    );
+}
+
+/// Worked out by a Philox of its own in Python: elements 64 to 79 in two rows of 8, density 0.5, epsilon 0.3.
+#[test]
+fn ranked_masks_have_known_answers() {
+    let delta = [3.0, -1.0, 4.0, -1.0, 5.0, 9.0, -2.0, 6.0, -5.0, 3.0, 5.0, -8.0, 9.0, 7.0, -9.0, 3.0];
+    let ranks = Ranks { row: 8, spread: keep_threshold(0.6) };
+    let threshold = keep_threshold(0.2) as i64;
+    let mask: Vec<u8> = draws(KEY, Some(ranks), 64, &delta).iter().map(|draw| u8::from(*draw < threshold)).collect();
+    assert_eq!(mask, [1, 0, 1, 0, 1, 1, 1, 1, 1, 0, 0, 1, 1, 0, 0, 0]);
+    let mut bits = [0; 3];
+    KEY.fill(64, &mut bits);
+    assert_eq!(bits, [0x3a0f_dea4, 0x5aa2_55c6, 0x0f23_a3fe]);
+}
+
+#[test]
+fn a_mask_is_the_same_for_any_slice_and_keeps_its_share() {
+    let mut whole = vec![0; 100_000];
+    KEY.fill(0, &mut whole);
+    for (first, len) in [(1, 1), (2, 7), (99_997, 3), (4096, 1000)] {
+        let mut slice = vec![0; len];
+        KEY.fill(first as u64, &mut slice);
+        assert_eq!(slice, whole[first..first + len]);
+    }
+    let kept = whole.iter().filter(|draw| u64::from(**draw) < keep_threshold(0.25)).count();
+    // Five standard errors of a Bernoulli(0.25) count.
+    assert!((kept as f64 - 25_000.0).abs() < 5.0 * 137.0, "{kept} kept");
+    assert_eq!((keep_threshold(0.0), keep_threshold(1.0), keep_threshold(9.0)), (0, 1 << 32, 1 << 32));
+}
+
+/// Of many rows with the same magnitudes in other places, each rank is kept as often as its probability says.
+#[test]
+fn ranked_masks_keep_each_rank_with_its_own_probability() {
+    const ROW: usize = 32;
+    const ROWS: usize = 20_000;
+    let place = |row: usize, i: usize| (i * 5 + row) % ROW;
+    let delta: Vec<f32> = (0..ROWS).flat_map(|row| (0..ROW).map(move |i| 1.0 + place(row, i) as f32)).collect();
+    let ranks = Ranks { row: ROW, spread: keep_threshold(2.0 * 0.15) };
+    let keep = Keep::Ranked { key: KEY, threshold: keep_threshold(0.6 - 0.15), ranks };
+    let merged = run_part(
+        &task_vectors(vec![vector(1, 1.0, keep)], false, false),
+        &[vec![0.0; ROW * ROWS], delta],
+        0..ROW * ROWS,
+    );
+    for rank in 0..ROW {
+        let p = 0.45 + 0.3 * rank as f64 / (ROW - 1) as f64;
+        let kept =
+            (0..ROWS).filter(|row| (0..ROW).any(|i| place(*row, i) == rank && merged[row * ROW + i] != 0.0)).count();
+        let sigma = (ROWS as f64 * p * (1.0 - p)).sqrt();
+        assert!((kept as f64 - p * ROWS as f64).abs() < 5.0 * sigma, "rank {rank}: {kept} of {ROWS}, not {p}");
+    }
+}
+
+#[test]
+fn sums_by_level_are_those_of_the_masks_themselves() {
+    const ROW: usize = 3000;
+    let n = 50 * ROW;
+    let (base, other) = (f32_bytes(&values(1, n)), f32_bytes(&values(2, n)));
+    let [base, other] = [&base, &other].map(|data| Source::new(GgmlType::F32, data));
+    let key = KEY;
+    for ranks in [None, Some(Ranks { row: ROW, spread: keep_threshold(0.3) })] {
+        let sums = kept_by_level(&base, &other, n, key, ranks, &codecs());
+        assert_eq!(sums.len(), LEVELS + 1);
+        for level in [1, 100, LEVELS / 2, LEVELS - 1] {
+            let threshold = level_threshold(level);
+            let keep = match ranks {
+                None => Keep::Random { key, threshold },
+                Some(ranks) => Keep::Ranked { key, threshold, ranks },
+            };
+            let (want, got) = (rescale(&base, &other, n, keep, &codecs()), (sums[LEVELS] / sums[level]) as f32);
+            assert!((want / got - 1.0).abs() < 1e-6, "level {level}: {got} is not {want}");
+        }
+    }
+}
