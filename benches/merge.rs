@@ -31,7 +31,7 @@ fn tensor(ty: GgmlType, seed: usize) -> Vec<u8> {
     let source: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
     let mut out = vec![0; bytes(ty)];
     let program = Program::Sum { terms: vec![Term { source: 0, coefficient: 1.0 }], constant: 0.0 };
-    run(&program, &[Source { ty: GgmlType::F32, data: &source }], ty, 0..ELEMENTS, &mut out, &CODECS);
+    run(&program, &[Source::new(GgmlType::F32, &source)], ty, 0..ELEMENTS, &mut out, &CODECS);
     out
 }
 
@@ -41,7 +41,7 @@ fn bytes(ty: GgmlType) -> usize {
 
 fn merge(bencher: Bencher, ty: GgmlType, count: usize, program: &Program) {
     let data: Vec<Vec<u8>> = (0..count).map(|i| tensor(ty, i)).collect();
-    let sources: Vec<Source> = data.iter().map(|data| Source { ty, data }).collect();
+    let sources: Vec<Source> = data.iter().map(|data| Source::new(ty, data)).collect();
     let mut out = vec![0; bytes(GgmlType::Q8_0)];
     bencher
         .counter(BytesCount::new(count * bytes(ty) + out.len()))

@@ -105,7 +105,7 @@ mod tests {
     fn one(source: &[u8], from: GgmlType, to: GgmlType, out: &mut [u8]) {
         use ggraft_kernels::{Program, Source, Term, run};
         let program = Program::Sum { terms: vec![Term { source: 0, coefficient: 1.0 }], constant: 0.0 };
-        run(&program, &[Source { ty: from, data: source }], to, 0..1024, out, &CODECS);
+        run(&program, &[Source::new(from, source)], to, 0..1024, out, &CODECS);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::gguf::{GgufError, Parent};
+use crate::image::{Image, ImageError};
 use crate::model::{ContextSize, Live, ModelError, Settings, Swap, Vocabulary};
 use crate::plan::{Cache, Plan, PlanError, Siblings};
 use crate::recipe::{Recipe, RecipeError};
@@ -22,7 +23,7 @@ pub struct Model {
 /// What a path can name.
 pub enum Kind {
     /// A GGUF file, or the first of a split set.
-    File(Parent),
+    File(Box<Parent>),
     /// A recipe.
     Recipe(Box<Virtual>),
 }
@@ -68,19 +69,33 @@ impl Virtual {
     ///
     /// # Errors
     /// [`OpenError`] naming the recipe, and the file, tensor or line.
-    pub fn new(recipe: Recipe, cache: Option<Cache>) -> Result<Self, OpenError> {
+    pub fn new(mut recipe: Recipe, cache: Option<Cache>) -> Result<Self, OpenError> {
         let in_recipe = |source| match source {
             // These name the recipe themselves.
             PlanError::Recipe(error) => OpenError::Recipe(error),
             source => OpenError::Plan { path: recipe.file.clone(), source },
         };
-        let mut siblings = Siblings::open(recipe.models.iter().map(|m| m.path.as_path())).map_err(in_recipe)?;
+        let mut siblings = Siblings::open(&recipe.models).map_err(in_recipe)?;
         if let Some(cache) = cache {
             siblings = siblings.cached(cache);
         }
         let plan = siblings.plan(&recipe).map_err(in_recipe)?;
+        recipe.warnings.extend(siblings.parents().iter().flat_map(Parent::remarks));
         Ok(Self { recipe, siblings, plan })
     }
+}
+
+/// Loads the tokenizer of a merged model: from the parent that has it, or from a header made for it, in memory.
+///
+/// # Errors
+/// [`ModelError::Load`] with llama.cpp's reason.
+pub fn vocabulary(plan: &Plan, parents: &[Parent]) -> Result<Vocabulary, ModelError> {
+    let template = plan.chat_template.clone();
+    if !plan.makes_vocabulary() {
+        return Vocabulary::load(parents[plan.vocabulary].path(), template);
+    }
+    let header = plan.vocabulary_header(parents).map_err(ImageError::from)?;
+    Vocabulary::load(&Image::of_header(header)?.path(), template)
 }
 
 impl Model {
@@ -100,7 +115,7 @@ impl Model {
         let kind = if is_recipe(path) {
             Kind::Recipe(Box::new(Virtual::new(Recipe::load(path)?, cache)?))
         } else {
-            Kind::File(Parent::open(path)?)
+            Kind::File(Box::new(Parent::open(path)?))
         };
         Ok(Self { path: path.to_owned(), kind })
     }
@@ -112,9 +127,7 @@ impl Model {
     pub fn vocabulary(&self) -> Result<Arc<Vocabulary>, ModelError> {
         let vocabulary = match &self.kind {
             Kind::File(parent) => Vocabulary::load(parent.path(), None),
-            Kind::Recipe(v) => {
-                Vocabulary::load(v.siblings.parents()[v.plan.vocabulary].path(), v.plan.chat_template.clone())
-            }
+            Kind::Recipe(v) => vocabulary(&v.plan, v.siblings.parents()),
         };
         vocabulary.map(Arc::new)
     }

@@ -2,6 +2,7 @@
 //!
 //! - [`GgmlType`] is ggml's type table; [`Codecs`] turns blocks into f32 and back, with ggml's own functions handed in
 //!   for the types that have no code here.
+//! - A [`Source`] is what programs read: a tensor, perhaps with a difference of low rank, or rows gathered from several.
 //! - A [`Program`] says what one destination tensor is: a byte copy, a weighted sum, a sum of sparsified task vectors, and so on.
 //! - [`run()`] executes a program over any range of blocks; equal ranges give equal bytes on any number of threads.
 //! - [`stats`] has the passes whose results go *into* programs: inner products and order statistics of the sources.
@@ -13,14 +14,16 @@ mod keep;
 mod philox;
 mod program;
 mod run;
+mod source;
 pub mod stats;
 mod types;
 
 pub use codec::Codecs;
 pub use keep::{Cut, Keep, Ranks};
 pub use philox::{MaskKey, keep_threshold};
-pub use program::{LineTerm, Lines, Program, Source, TaskVector, Term};
+pub use program::{LineTerm, Lines, Program, TaskVector, Term};
 pub use run::{TILE, run};
+pub use source::{LowRank, RowMap, Source, Tensor};
 pub use types::{GgmlType, QK_K};
 
 #[cfg(test)]

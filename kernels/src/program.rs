@@ -1,19 +1,9 @@
 //! What one destination tensor is, as plain data: made by a planner, executed by [`crate::run()`].
 
 use std::iter;
-use std::ops::Range;
 use std::sync::Arc;
 
-use crate::{Cut, GgmlType, Keep, TILE};
-
-/// The bytes of one whole source tensor.
-#[derive(Clone, Copy)]
-pub struct Source<'a> {
-    /// How the bytes are to be read.
-    pub ty: GgmlType,
-    /// Whole rows of whole blocks.
-    pub data: &'a [u8],
-}
+use crate::{Cut, Keep, TILE};
 
 /// The recipe of one destination tensor over its sources, which programs name by position.
 #[derive(Clone, Debug, PartialEq)]
@@ -149,17 +139,6 @@ pub enum Lines {
     Rows,
     /// Those at the same place in every row.
     Columns,
-}
-
-impl Source<'_> {
-    /// Elements `range`, which are whole blocks.
-    ///
-    /// # Panics
-    /// If there are not so many; callers have proven the size.
-    pub fn part(&self, range: Range<usize>) -> Self {
-        let at = |element: usize| self.ty.row_size(element).expect("ranges are whole blocks");
-        Self { ty: self.ty, data: &self.data[at(range.start)..at(range.end)] }
-    }
 }
 
 impl Program {

@@ -18,7 +18,7 @@ pub const TILE: usize = 2048;
 /// If a source or `out` is not as long as the range needs, or a type is one that `codecs` cannot handle; planners check both.
 pub fn run(program: &Program, sources: &[Source], ty: GgmlType, range: Range<usize>, out: &mut [u8], codecs: &Codecs) {
     if let Program::Copy { source } = program {
-        return out.copy_from_slice(sources[*source].part(range).data);
+        return sources[*source].copy(range, out);
     }
     let widest = TILE.max(program.unit()).min(range.len());
     let mut combined = vec![0f32; widest];
@@ -55,7 +55,7 @@ fn tile_end(program: &Program, start: usize) -> usize {
 
 /// Decodes one tile of one source into `values`.
 pub(crate) fn decode(source: &Source, tile: &Range<usize>, codecs: &Codecs, values: &mut [f32]) {
-    codecs.dequantize(source.ty, source.part(tile.clone()).data, values);
+    source.decode(tile.clone(), codecs, values);
 }
 
 /// One tile of one source.

@@ -2,6 +2,7 @@
 
 mod masks;
 mod oracle;
+mod source;
 mod statistics;
 
 use std::ops::Range;
@@ -50,7 +51,7 @@ fn run_f32(program: &Program, sources: &[Vec<f32>]) -> Vec<f32> {
 /// Runs to F32 over some elements.
 fn run_part(program: &Program, sources: &[Vec<f32>], range: Range<usize>) -> Vec<f32> {
     let bytes: Vec<Vec<u8>> = sources.iter().map(|s| f32_bytes(s)).collect();
-    let sources: Vec<Source> = bytes.iter().map(|b| Source { ty: GgmlType::F32, data: b }).collect();
+    let sources: Vec<Source> = bytes.iter().map(|b| Source::new(GgmlType::F32, b)).collect();
     let mut out = vec![0; range.len() * 4];
     run(program, &sources, GgmlType::F32, range, &mut out, &codecs());
     f32_values(&out)
@@ -206,7 +207,7 @@ fn scaled_is_the_inner_program_times_the_factor() {
 fn ranges_of_tiles_give_the_bytes_of_the_whole() {
     let n = 4 * TILE;
     let sources = [values(1, n), values(2, n)].map(|v| f32_bytes(&v));
-    let sources: Vec<Source> = sources.iter().map(|b| Source { ty: GgmlType::F32, data: b }).collect();
+    let sources: Vec<Source> = sources.iter().map(|b| Source::new(GgmlType::F32, b)).collect();
     let keep = Keep::Random { key: MaskKey { seed: [9, 9], stream: [0, 1] }, threshold: keep_threshold(0.5) };
     let program = task_vectors(vec![vector(1, 0.6, keep)], true, true);
     let row = |elements| GgmlType::Q8_0.row_size(elements).unwrap();
@@ -225,7 +226,7 @@ fn ranges_of_tiles_give_the_bytes_of_the_whole() {
 fn copy_is_bytes() {
     let data = vec![0xA5; GgmlType::IQ2_XXS.row_size(512).unwrap()];
     let mut out = vec![0; data.len()];
-    let source = Source { ty: GgmlType::IQ2_XXS, data: &data };
+    let source = Source::new(GgmlType::IQ2_XXS, &data);
     run(&Program::Copy { source: 0 }, &[source], GgmlType::IQ2_XXS, 0..512, &mut out, &codecs());
     assert_eq!(out, data);
 }

@@ -53,7 +53,7 @@ pub(super) fn methods_help() -> String {
             help += &format!("      parameters: {signature}\n");
         }
     }
-    help + "\nA recipe:\n  merge_method: linear\n  models:\n    - {model: a.gguf, parameters: {weight: 0.6}}\n    - {model: b.gguf, parameters: {weight: 0.4}}\n\nA path through blocks, each in memory once:\n  path:\n    - {model: a.gguf, layers: [0, 20]}\n    - {model: b.gguf, layers: [10, 30], scale: 0.9}"
+    help + "\nA recipe:\n  merge_method: linear\n  models:\n    - {model: a.gguf, parameters: {weight: 0.6}}\n    - {model: b.gguf+lora.gguf, parameters: {weight: 0.4}}   # with a LoRA adapter on it\n  tokenizer_source: union   # or base, or a model: rows matched by token, where vocabularies differ\n\nA path through blocks, each in memory once:\n  path:\n    - {model: a.gguf, layers: [0, 20]}\n    - {model: b.gguf, layers: [10, 30], scale: 0.9}"
 }
 
 /// The commands.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
@@ -17,6 +17,7 @@ use crate::evolve::{
     evolve as search, write_report,
 };
 use crate::gguf::Parent;
+use crate::open::vocabulary;
 use crate::plan::Siblings;
 use crate::recipe::Recipe;
 use crate::tasks::Task;
@@ -32,15 +33,19 @@ pub(super) fn evolve(args: &EvolveArgs, as_json: bool) -> anyhow::Result<()> {
         let load = |data: Option<&Path>| Task::load_on(&goal.task, data, None).map(Arc::new);
         goals.push((goal.weight, load(goal.search.as_deref())?, load(Some(&goal.test))?));
     }
-    let mut siblings = Siblings::open(config.models.iter().map(|m| m.path.as_path()))?;
+    let mut siblings = Siblings::open(&config.models)?;
     if let Some(cache) = args.cache.open()? {
         siblings = siblings.cached(cache);
+    }
+    for remark in siblings.parents().iter().flat_map(Parent::remarks) {
+        eprintln!("warning: {remark}");
     }
     let layers: Vec<u32> = siblings.parents().iter().map(Parent::block_count).collect();
     let stages = Stages::new(&config, &layers)?;
     // Compiled once before anything runs: what the models lack is found now, not after the first generation.
+    let mut plans = Vec::new();
     for recipe in stages.samples(&config)? {
-        siblings.plan(&recipe)?;
+        plans.push(siblings.plan(&recipe)?);
     }
     save_cache(&siblings);
     let identity = Identity::new(
@@ -57,7 +62,9 @@ pub(super) fn evolve(args: &EvolveArgs, as_json: bool) -> anyhow::Result<()> {
         }
         eprintln!("\nstopping after what was scored so far; press Ctrl-C again to stop at once");
     })?;
-    let vocabulary = siblings.parents()[config.vocabulary()].path();
+    // The same for all of them.
+    let plan = plans.first().context("a search without a single candidate")?;
+    let vocabulary = vocabulary(plan, siblings.parents())?;
     let mut scorer =
         LiveScorer::new(&siblings, vocabulary, goals, args.compute.settings(), args.compute.room(), &STOP)?;
     let genes: Vec<String> = stages.genes().iter().map(usize::to_string).collect();

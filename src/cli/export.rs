@@ -16,12 +16,12 @@ pub(super) fn export(args: &ExportArgs, as_json: bool) -> anyhow::Result<()> {
     if let Some(ty) = args.out_type {
         recipe.out_type = ty.into();
     }
-    warn(&recipe);
-    let Virtual { siblings, plan, .. } = Virtual::new(recipe, args.cache.open()?)?;
+    let Virtual { recipe, siblings, plan } = Virtual::new(recipe, args.cache.open()?)?;
     save_cache(&siblings);
+    warn(&recipe);
     // The maps of a parent would change under the merge, and the parent would be lost.
     for parent in siblings.parents() {
-        if same_file(parent.path(), &args.output) {
+        if parent.paths().any(|path| same_file(path, &args.output)) {
             let message = format!("`{}` is a parent of this recipe; give another name to `-o`", args.output.display());
             return Err(BadInput(message).into());
         }
@@ -40,7 +40,7 @@ pub(super) fn export(args: &ExportArgs, as_json: bool) -> anyhow::Result<()> {
 /// The recipe of one file alone.
 fn only(path: &Path) -> anyhow::Result<Recipe> {
     let method = MethodSpec::find("passthrough").expect("a method of the table");
-    let model = ModelRef { written: path.display().to_string(), path: path.to_owned() };
+    let model = ModelRef::plain(path.display().to_string(), path);
     let slice = Slice { sources: vec![Source::default()], ..Slice::default() };
     let recipe = Recipe { file: path.to_owned(), ..Recipe::new(method, vec![model], vec![slice]) };
     Ok(recipe.checked()?)

@@ -71,8 +71,8 @@ impl Virtual {
         self.siblings.parents()[self.plan.vocabulary].architecture()
     }
 
-    /// Path and size of each parent.
+    /// Path, with those of adapters behind it, and size of each parent.
     fn parents(&self) -> impl Iterator<Item = (String, u64)> {
-        self.siblings.parents().iter().map(|p| (p.path().display().to_string(), p.size_bytes()))
+        self.siblings.parents().iter().map(|p| (p.label(), p.size_bytes()))
     }
 }

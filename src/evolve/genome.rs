@@ -6,7 +6,9 @@
 use super::cmaes::{CmaEs, CmaOptions};
 use super::space::{Optimiser, Space};
 use super::{EvolveError, Search};
-use crate::recipe::{Curve, MethodSpec, ModelRef, OutType, Parameters, Recipe, Setting, Slice, Source};
+use crate::recipe::{
+    Curve, MethodSpec, ModelRef, OutType, Parameters, Recipe, Setting, Slice, Source, Tokenizer, TokenizerSource,
+};
 
 /// The `genome` block of an evolve file.
 #[derive(Clone, Debug)]
@@ -19,8 +21,8 @@ pub struct GenomeSpec {
     pub method: &'static MethodSpec,
     /// Index of the base model.
     pub base: Option<usize>,
-    /// Index of the model whose vocabulary is taken.
-    pub tokenizer_source: Option<usize>,
+    /// Whose vocabulary is taken.
+    pub tokenizer_source: Option<TokenizerSource>,
     /// Layers that share their genes; 0 for all.
     pub layer_granularity: u32,
     /// `normalize` of the recipes; by default on for `linear`, `ties` and `dare_ties`.
@@ -191,7 +193,7 @@ impl Space for Genome {
         let mut recipe = Recipe::new(self.spec.method, self.spec.models.clone(), slices);
         recipe.base_model = self.spec.base;
         recipe.out_type = self.spec.out_type;
-        recipe.tokenizer_source = self.spec.tokenizer_source;
+        recipe.tokenizer = self.spec.tokenizer_source.map(Tokenizer::from);
         let by_default = matches!(self.spec.method.name, "linear" | "ties" | "dare_ties");
         if self.spec.method.parameter("normalize").is_some_and(|(_, used)| used) {
             recipe.parameters.insert("normalize".into(), self.spec.normalize.unwrap_or(by_default).into());
@@ -214,6 +216,6 @@ pub(super) fn uniform(models: &[ModelRef], count: usize, like: &Recipe) -> Resul
     let slice = Slice { sources: (0..count).map(source).collect(), ..Slice::default() };
     let mut recipe = Recipe::new(linear, models.to_vec(), vec![slice]);
     recipe.out_type = like.out_type;
-    recipe.tokenizer_source = like.tokenizer_source;
+    recipe.tokenizer.clone_from(&like.tokenizer);
     Ok(recipe.checked()?)
 }

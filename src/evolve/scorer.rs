@@ -1,6 +1,5 @@
 //! What a search asks of a model: a recipe or a parent in, a [`Trial`] out. The real one swaps recipes in one live model.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -152,20 +151,20 @@ pub struct LiveScorer<'a> {
 }
 
 impl<'a> LiveScorer<'a> {
-    /// A scorer over `siblings` of recipes that take their vocabulary from parent `vocabulary`. Each goal is a weight, search questions
+    /// A scorer over `siblings` of recipes that have the vocabulary `vocabulary`. Each goal is a weight, search questions
     /// and test questions. Setting `stop` ends the score in flight with [`ScoreError::Cancelled`].
     ///
     /// # Errors
     /// [`ScoreError`] for prompts that cannot be asked.
     pub fn new(
         siblings: &'a Siblings,
-        vocabulary: &Path,
+        vocabulary: Vocabulary,
         goals: Vec<(f64, Arc<Task>, Arc<Task>)>,
         settings: Settings,
         room: Room,
         stop: &'a AtomicBool,
     ) -> Result<Self, EvolveError> {
-        let vocabulary = Arc::new(Vocabulary::load(vocabulary, None).map_err(ScoreError::from)?);
+        let vocabulary = Arc::new(vocabulary);
         let exam = |(weight, search, test)| {
             Ok(Exam { weight, search: Prepared::new(search, &vocabulary)?, test: Prepared::new(test, &vocabulary)? })
         };
@@ -244,12 +243,19 @@ impl Scorer for LiveScorer<'_> {
     /// With the parent's own vocabulary and chat template, which may differ from the merged model's.
     fn parent(&mut self, model: usize) -> Result<Trial, EvolveError> {
         let failed = |e: ModelError| ScoreError::from(e);
-        let path = self.siblings.parents()[model].path();
+        let parents = self.siblings.parents();
+        let path = parents[model].path();
         let vocabulary = Arc::new(Vocabulary::load(path, None).map_err(failed)?);
         let own = |e: &Exam| Ok((e.weight, Prepared::new(e.test.shared_task(), &vocabulary)?));
         let exams = self.exams.iter().map(own).collect::<Result<Vec<_>, ScoreError>>()?;
         let size = largest_size(exams.iter().map(|(_, p)| p.context_size(self.room)));
-        let mut live = Live::of_file(path, Arc::clone(&vocabulary), self.settings, size).map_err(failed)?;
+        let shared = Arc::clone(&vocabulary);
+        let mut live = if parents[model].is_adapted() {
+            let plan = self.siblings.plan_alone(model)?;
+            Live::of_plan(&plan, parents, shared, self.settings, size).map_err(failed)?.0
+        } else {
+            Live::of_file(path, shared, self.settings, size).map_err(failed)?
+        };
         let exams: Vec<(f64, &Prepared)> = exams.iter().map(|(w, p)| (*w, p)).collect();
         let (fitness, tasks, score_seconds) = examine(&mut live, &exams, None, self.stop)?;
         Ok(Trial { fitness, tasks, swap_seconds: 0.0, score_seconds })

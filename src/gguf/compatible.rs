@@ -22,6 +22,8 @@ pub enum Blocks {
     WholeModel,
     /// Blending the token tables (`token_embd`, `output`); the layers may be blended if one parent gives the tables.
     TokenTables,
+    /// The same, unless their rows are matched by token.
+    TokenRows,
     /// Nothing; the merged model follows one parent, and the user should know.
     Nothing,
 }
@@ -123,16 +125,20 @@ fn compare_settings(blocks: u32, list: &mut List<'_>) {
     }
 }
 
+/// What helps where token tables have different rows.
+const MATCH_ROWS: &str = "a row means different tokens; match them by token with `tokenizer_source: union`, `base` or one of the \
+                          models, or take the token tables from one parent";
+
 fn compare_vocabulary(list: &mut List<'_>) {
-    let one_table = "a row means different tokens; take the token tables from one parent, or use parents with one \
-                     vocabulary";
+    let one_table =
+        "tokens are spelt differently; take the token tables from one parent, or use parents with one tokenizer";
     let follows = "weights are not affected; the merged model follows `tokenizer_source`, or the base model";
     let key = "tokenizer.ggml.tokens";
     let tokens = list.each(|parent| parent.metadata().strings(key));
     if !all_equal(&tokens) {
         let reference = tokens.first().copied().flatten();
         let values = tokens.iter().map(|tokens| describe_tokens(*tokens, reference)).collect();
-        list.add(key, Blocks::TokenTables, values, one_table);
+        list.add(key, Blocks::TokenRows, values, MATCH_ROWS);
     }
     for (key, blocks, help) in [
         ("tokenizer.ggml.model", Blocks::TokenTables, one_table),
@@ -207,10 +213,8 @@ fn absence(pattern: &str) -> (Blocks, &'static str) {
 fn misfit(pattern: &str, shapes: &[Option<&[u64]>]) -> (Blocks, &'static str) {
     let row_sizes: Vec<_> = shapes.iter().flatten().map(|shape| (shape.len(), shape.first())).collect();
     let per_token = matches!(pattern, "token_embd.weight" | "output.weight" | "per_layer_token_embd.weight");
-    if per_token && all_equal(&row_sizes) {
-        let help =
-            "there is a row per token; take the token tables from one parent, or use parents with one vocabulary";
-        (Blocks::TokenTables, help)
+    if per_token && all_equal(&row_sizes) || pattern == "output.bias" {
+        (Blocks::TokenRows, MATCH_ROWS)
     } else {
         (Blocks::EveryMerge, "elements do not pair up; use parents of one size and one base model")
     }

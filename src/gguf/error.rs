@@ -270,6 +270,95 @@ pub enum Fault {
         /// The tensor, or the block's tensors as `blk.7.*`.
         name: String,
     },
+    /// An adapter where a model belongs.
+    #[error("is an adapter, not a model; name it behind the model that it is for: `model.gguf+adapter.gguf`")]
+    Adapter,
+    /// Something else where an adapter belongs.
+    #[error(
+        "is no adapter (`general.type` is {found}); behind a `+` belongs a LoRA adapter as llama.cpp's \
+         `convert_lora_to_gguf.py` writes it"
+    )]
+    NotAnAdapter {
+        /// What it says that it is.
+        found: String,
+    },
+    /// An adapter that is no LoRA.
+    #[error("is an adapter of another kind (`adapter.type` is {found}); only `lora` can be merged")]
+    AdapterKind {
+        /// What it says that it is.
+        found: String,
+    },
+    /// An adapter that is switched on by tokens.
+    #[error("is an activated LoRA, which has an effect only behind certain tokens; only plain LoRA can be merged")]
+    ActivatedAdapter,
+    /// An adapter in several files, which llama.cpp does not load either.
+    #[error("is a piece of a split set; join the adapter with llama.cpp's `llama-gguf-split --merge` first")]
+    SplitAdapter,
+    /// An adapter for another architecture.
+    #[error("is an adapter for a {found}, but the model is a \"{architecture}\"; use one that was made for this model")]
+    AdapterArchitecture {
+        /// The adapter's architecture.
+        found: String,
+        /// The model's.
+        architecture: String,
+    },
+    /// Without alpha nobody knows how strong an adapter is meant to be.
+    #[error("has `adapter.lora.alpha` {found}, must be a finite number; convert the adapter again")]
+    AdapterAlpha {
+        /// What is there.
+        found: String,
+    },
+    /// An adapter that changes nothing.
+    #[error("is an adapter without a single pair of `lora_a` and `lora_b`; convert the adapter again")]
+    EmptyAdapter,
+    /// A tensor of an adapter that is no factor.
+    #[error("has tensor `{name}`, which is neither a `.lora_a` nor a `.lora_b`; only plain LoRA can be merged")]
+    AdapterSuffix {
+        /// The tensor.
+        name: String,
+    },
+    /// One factor without the other.
+    #[error("has no `{name}.{missing}`, only the other factor; convert the adapter again")]
+    AdapterHalf {
+        /// The model's tensor.
+        name: String,
+        /// `lora_a` or `lora_b`.
+        missing: &'static str,
+    },
+    /// An adapter changes a tensor that the model does not have.
+    #[error("changes tensor `{name}`, which `{}` does not have; use the model that the adapter was made for", model.display())]
+    AdapterUnknownTensor {
+        /// The tensor.
+        name: String,
+        /// The model.
+        model: PathBuf,
+    },
+    /// Factors that do not make the model's tensor.
+    #[error("has {shapes} for tensor `{name}`; use the model that the adapter was made for")]
+    AdapterShape {
+        /// The model's tensor.
+        name: String,
+        /// The shapes of the factors and what they should make.
+        shapes: String,
+    },
+    /// Factors larger than what they make.
+    #[error("has rank {rank} at tensor `{name}`, must be at most {limit}, the tensor's own size; the file is damaged")]
+    AdapterRank {
+        /// The model's tensor.
+        name: String,
+        /// The rank.
+        rank: u64,
+        /// The most that makes sense.
+        limit: u64,
+    },
+    /// A type that cannot be decoded, in the adapter or in the model.
+    #[error("meets tensor `{name}` of type {ty}, which cannot be computed with; convert the adapter again, to `f16`")]
+    AdapterType {
+        /// The tensor.
+        name: String,
+        /// Its type.
+        ty: GgmlType,
+    },
     /// The file is a later piece of a split set.
     #[error("is piece {} of {count}; open the first piece, `{}`", no + 1, first.display())]
     NotFirstPiece {

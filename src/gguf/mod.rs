@@ -2,10 +2,12 @@
 //!
 //! A header is untrusted until [`Header::parse`] has proven it: every count, length, offset and type is checked once,
 //! and after that slicing a tensor cannot fail. [`differences`] says what keeps several parents from being merged, and
-//! [`encode_header`] writes the header of a file that does not exist yet. Nothing here computes on weights.
+//! [`encode_header`] writes the header of a file that does not exist yet. Nothing here computes on weights; of LoRA adapters,
+//! which a parent may have on it, the factors are decoded.
 //!
 //! The format is llama.cpp's (`ggml/src/gguf.cpp`, `src/llama-model-loader.cpp`), versions 2 and 3, little-endian.
 
+mod adapter;
 mod compatible;
 mod error;
 mod header;

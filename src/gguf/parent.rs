@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use ggraft_kernels::LowRank;
 use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 
+use super::adapter::GENERAL_TYPE;
 use super::error::{Fault, GgufError};
 use super::header::{Header, TensorInfo, block_of};
 use super::metadata::Metadata;
@@ -28,7 +30,7 @@ pub const MAX_BLOCKS: u32 = 512;
 /// Bytes at either end of a tensor that its fingerprint covers.
 const SAMPLE_BYTES: usize = 4096;
 
-/// A model that can be merged: one GGUF file or a whole split set, mapped and proven.
+/// A model that can be merged: one GGUF file or a whole split set, mapped and proven, perhaps with LoRA adapters on it.
 #[derive(Debug)]
 pub struct Parent {
     pieces: Vec<Piece>,
@@ -39,6 +41,18 @@ pub struct Parent {
     by_name: HashMap<String, usize>,
     architecture: String,
     block_count: u32,
+    pub(super) adapters: Vec<Adapter>,
+    /// What the adapters add to each tensor, by its position.
+    pub(super) low_rank: HashMap<usize, Vec<LowRank>>,
+}
+
+/// An adapter that has been put on a model.
+#[derive(Debug)]
+pub(super) struct Adapter {
+    pub(super) piece: Piece,
+    pub(super) tensors: Vec<TensorInfo>,
+    /// Tensors that have no effect.
+    pub(super) left_out: Vec<String>,
 }
 
 /// One tensor of a [`Parent`].
@@ -49,11 +63,13 @@ pub struct TensorView<'a> {
     /// The data on the map, `info.bytes` long. It starts at a multiple of the file's alignment, which may be as small
     /// as 1: do not reinterpret it as wider words.
     pub data: &'a [u8],
+    /// What the adapters add to it.
+    pub low_rank: &'a [LowRank],
 }
 
 /// One mapped file.
 #[derive(Debug)]
-struct Piece {
+pub(super) struct Piece {
     path: PathBuf,
     file: File,
     map: Arc<Mmap>,
@@ -88,6 +104,35 @@ impl Parent {
         &self.pieces[0].path
     }
 
+    /// The files of the model and its adapters.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.files().map(|piece| piece.path.as_path())
+    }
+
+    /// The model's path, with the adapters' behind it as in a recipe.
+    pub fn label(&self) -> String {
+        let adapters = self.adapters.iter().map(|adapter| format!("+{}", adapter.piece.path.display()));
+        std::iter::once(self.path().display().to_string()).chain(adapters).collect()
+    }
+
+    /// Whether there are adapters on the model, so that its file alone is another one.
+    pub fn is_adapted(&self) -> bool {
+        !self.adapters.is_empty()
+    }
+
+    /// One sentence for each adapter with tensors that have no effect.
+    pub fn remarks(&self) -> impl Iterator<Item = String> {
+        let heard = self.adapters.iter().filter(|adapter| !adapter.left_out.is_empty());
+        heard.map(|Adapter { piece, left_out, .. }| {
+            let (path, first, count) = (piece.path.display(), &left_out[0], left_out.len());
+            format!("`{path}`: its norms have no effect, as in llama.cpp: {count} of them, first `{first}`")
+        })
+    }
+
+    fn files(&self) -> impl Iterator<Item = &Piece> {
+        self.pieces.iter().chain(self.adapters.iter().map(|adapter| &adapter.piece))
+    }
+
     /// The key-value pairs, those of a split set without `split.*`.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
@@ -108,9 +153,14 @@ impl Parent {
         self.by_name.get(name).copied()
     }
 
-    /// The size of the file or of all pieces together, in bytes.
-    pub fn size_bytes(&self) -> u64 {
+    /// The size of the model's file or of all pieces together, in bytes.
+    pub fn model_bytes(&self) -> u64 {
         self.pieces.iter().map(|piece| piece.map.len() as u64).sum()
+    }
+
+    /// The same with the files of adapters.
+    pub fn size_bytes(&self) -> u64 {
+        self.files().map(|piece| piece.map.len() as u64).sum()
     }
 
     /// The maps behind all tensors, for who keeps pointers into them: while one is held, the addresses stay valid.
@@ -149,16 +199,31 @@ impl Parent {
     }
 
     /// SHA-256 over every tensor's description and the first and last 4096 bytes of its data: tells models apart without reading
-    /// gigabytes.
+    /// gigabytes. With adapters on the model, a digest of all [`Parent::fingerprints`].
     pub fn fingerprint(&self) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        for TensorView { info, data } in (0..self.tensors.len()).map(|index| self.view(index)) {
-            hash.update(format!("{} {:?} {}", info.name, info.shape, info.ty));
-            let sample = SAMPLE_BYTES.min(data.len());
-            hash.update(&data[..sample]);
-            hash.update(&data[data.len() - sample..]);
+        match &self.fingerprints()[..] {
+            [own] => *own,
+            all => Sha256::digest(all.as_flattened()).into(),
         }
-        hash.finalize().into()
+    }
+
+    /// The model's own fingerprint, as if there were no adapters on it, then one of each adapter.
+    pub fn fingerprints(&self) -> Vec<[u8; 32]> {
+        let own = (0..self.tensors.len()).map(|index| self.view(index)).map(|view| (view.info, view.data));
+        let adapter = |Adapter { piece, tensors, .. }: &Adapter| {
+            // Alpha is in the header.
+            let hash = Sha256::new_with_prefix(&piece.map[..piece.data_offset as usize]);
+            fingerprint(hash, tensors.iter().map(|info| (info, piece.data(info))))
+        };
+        std::iter::once(fingerprint(Sha256::new(), own)).chain(self.adapters.iter().map(adapter)).collect()
+    }
+
+    /// Path and size of each adapter, and the bytes that it takes in memory.
+    pub fn adapters(&self) -> impl Iterator<Item = (&Path, u64, u64)> {
+        self.adapters.iter().map(|Adapter { piece, tensors, .. }| {
+            let factors: u64 = tensors.iter().map(TensorInfo::elements).sum();
+            (piece.path.as_path(), piece.map.len() as u64, factors * size_of::<f32>() as u64)
+        })
     }
 
     /// Refuses files that have changed since they were mapped.
@@ -170,10 +235,13 @@ impl Parent {
     /// # Errors
     /// [`Fault::Shrunk`], [`Fault::Changed`], or [`Fault::Io`] with the file that it happened to.
     pub fn verify_unchanged(&self) -> Result<(), GgufError> {
-        self.pieces.iter().try_for_each(|piece| piece.verify_unchanged().map_err(|fault| fault.at(&piece.path)))
+        self.files().try_for_each(|piece| piece.verify_unchanged().map_err(|fault| fault.at(&piece.path)))
     }
 
     fn new(piece: Piece, header: Header) -> Result<Self, Fault> {
+        if header.metadata.str(GENERAL_TYPE) == Some("adapter") {
+            return Err(Fault::Adapter);
+        }
         let architecture = required(&header.metadata, "general.architecture", "an architecture's name", |value| {
             value.as_str().filter(|name| !name.is_empty()).map(str::to_owned)
         })?;
@@ -192,6 +260,8 @@ impl Parent {
             by_name: HashMap::new(),
             architecture,
             block_count,
+            adapters: Vec::new(),
+            low_rank: HashMap::new(),
         };
         parent.add(piece, header.tensors)?;
         Ok(parent)
@@ -253,15 +323,20 @@ impl Parent {
     /// If there is no such tensor.
     pub fn view(&self, index: usize) -> TensorView<'_> {
         let info = &self.tensors[index];
-        let piece = &self.pieces[self.piece_of[index]];
-        // `Header::parse` has proven that this lies inside the map, whose length is a `usize`.
-        let start = (piece.data_offset + info.offset) as usize;
-        TensorView { info, data: &piece.map[start..start + info.bytes as usize] }
+        let low_rank = self.low_rank.get(&index).map_or(&[][..], Vec::as_slice);
+        TensorView { info, data: self.pieces[self.piece_of[index]].data(info), low_rank }
     }
 }
 
 impl Piece {
-    fn open(path: &Path) -> Result<(Self, Header), Fault> {
+    /// The data of one of its tensors.
+    pub(super) fn data(&self, info: &TensorInfo) -> &[u8] {
+        // `Header::parse` has proven that this lies inside the map, whose length is a `usize`.
+        let start = (self.data_offset + info.offset) as usize;
+        &self.map[start..start + info.bytes as usize]
+    }
+
+    pub(super) fn open(path: &Path) -> Result<(Self, Header), Fault> {
         // Asked of the path before it is opened: opening a pipe would wait for somebody to write to it.
         let kind = fs::metadata(path)?;
         if kind.is_dir() {
@@ -294,6 +369,17 @@ impl Piece {
         }
         Ok(())
     }
+}
+
+/// Goes on with `hash` over descriptions and samples of tensors.
+fn fingerprint<'a>(mut hash: Sha256, tensors: impl Iterator<Item = (&'a TensorInfo, &'a [u8])>) -> [u8; 32] {
+    for (info, data) in tensors {
+        hash.update(format!("{} {:?} {}", info.name, info.shape, info.ty));
+        let sample = SAMPLE_BYTES.min(data.len());
+        hash.update(&data[..sample]);
+        hash.update(&data[data.len() - sample..]);
+    }
+    hash.finalize().into()
 }
 
 /// The value of `key` as `read` understands it, or the fault that it is missing or not what is `wanted`.

@@ -51,8 +51,19 @@ impl Image {
     /// # Errors
     /// [`ImageError::Memory`] if the system has no room, or no `memfd_create` (it is Linux's own).
     pub fn in_memory(plan: &Plan) -> Result<Self, ImageError> {
-        let header = plan.bare_header.clone();
-        let size = header.len() as u64 + plan.data_bytes;
+        Self::anonymous(plan.bare_header.clone(), plan.data_bytes)
+    }
+
+    /// An anonymous GGUF of a header alone: a vocabulary that no file has.
+    ///
+    /// # Errors
+    /// As [`Image::in_memory`].
+    pub fn of_header(header: Vec<u8>) -> Result<Self, ImageError> {
+        Self::anonymous(header, 0)
+    }
+
+    fn anonymous(header: Vec<u8>, data_bytes: u64) -> Result<Self, ImageError> {
+        let size = header.len() as u64 + data_bytes;
         let memory = |source| ImageError::Memory { bytes: size, source };
         let file = anonymous_file().map_err(memory)?;
         file.set_len(size).map_err(memory)?;

@@ -138,7 +138,7 @@ impl Live {
             let address = match tensor.home {
                 Home::Own => None,
                 Home::Pool(at) => Some(self.pool.address(at)),
-                Home::Parent => Some(tensor.source_data(parents)[0].data.as_ptr()),
+                Home::Parent => tensor.source_data(parents)[0].bytes().map(<[u8]>::as_ptr),
             };
             // SAFETY: the plan has checked length and alignment; image, pool and maps live as long as the model and are replaced only
             // together with these pointers.

@@ -1,28 +1,32 @@
 //! The compiler: walks the merged model's tensors in file order and writes a program for each.
 
-use ggraft_kernels::Program;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ggraft_kernels::{Program, Term};
 
 use super::methods::{self, Case, Input};
 use super::path::{ALIGNMENT, Merge};
 use super::statistics::Statistics;
-use super::{Home, Plan, PlanError, PlannedTensor, SourceRef, bare, schedule, source, types};
+use super::vocabulary::{EMBEDDING, OUTPUT, TOKEN_TABLES, TOKENS, Vocabulary, followed};
+use super::{Home, Lookup, Plan, PlanError, PlannedTensor, SourceRef, bare, schedule, source, types};
 use crate::ggml::CODECS;
-use crate::gguf::{Parent, TensorInfo, block_of};
+use crate::gguf::{Fault, Parent, Strings, TensorInfo, block_of};
 use crate::recipe::{BlockSite, PathBlock, Recipe, Resolved, Site, TensorName};
 
 /// Tables that follow from the architecture and are no weights: the same in all siblings, never blended.
 const TABLES: [&str; 4] =
     ["rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight", "attn_rot_embd"];
 
-/// The matrix that llama.cpp computes logits with, and the one that it takes where there is none.
-const OUTPUT: &str = "output.weight";
-/// See [`OUTPUT`].
-const EMBEDDING: &str = "token_embd.weight";
-
 /// The seed of random masks.
 const MASK_SEED: [u32; 2] = [0, 0];
 
-pub(super) fn compile(recipe: &Recipe, parents: &[Parent], statistics: &Statistics) -> Result<Plan, PlanError> {
+pub(super) fn compile(
+    recipe: &Recipe,
+    parents: &[Parent],
+    statistics: &Statistics,
+    made: Option<Arc<Vocabulary>>,
+) -> Result<Plan, PlanError> {
     let counts: Vec<u32> = parents.iter().map(Parent::block_count).collect();
     let layout = recipe.layout(&counts)?;
     let path = recipe.path_blocks(&counts, layout.len() as u32)?;
@@ -31,7 +35,7 @@ pub(super) fn compile(recipe: &Recipe, parents: &[Parent], statistics: &Statisti
     let template = recipe.base_model.or(end(path.first())).unwrap_or(0);
     let last = end(path.last()).unwrap_or(template);
     let arch = parents[template].architecture();
-    let compiler = Compiler { recipe, parents, statistics, layout: &layout, template, last, arch };
+    let compiler = Compiler { recipe, parents, statistics, made: made.as_ref(), layout: &layout, template, last, arch };
 
     let mut merge = compiler.merge()?;
     let mut pool_bytes = 0;
@@ -39,10 +43,12 @@ pub(super) fn compile(recipe: &Recipe, parents: &[Parent], statistics: &Statisti
         merge.in_place()
     } else {
         let aligned = |tensor: &PlannedTensor| {
-            tensor.source_data(parents).iter().all(|s| (s.data.as_ptr() as u64).is_multiple_of(ALIGNMENT))
+            let fits = |bytes: &[u8]| (bytes.as_ptr() as u64).is_multiple_of(ALIGNMENT);
+            tensor.source_data(parents).iter().all(|source| source.bytes().is_some_and(fits))
         };
-        pool_bytes = merge.share(aligned);
-        let block_of = |parent, layer| compiler.copied_block(parent, layer, aligned);
+        let adapted;
+        (adapted, pool_bytes) = compiler.adapted(merge.share(aligned))?;
+        let block_of = |parent, layer| compiler.own_block(parent, layer, &adapted, aligned);
         merge.along(&path, arch, block_of)?
     };
 
@@ -54,8 +60,12 @@ pub(super) fn compile(recipe: &Recipe, parents: &[Parent], statistics: &Statisti
         path.iter().map(origin).map(|(parent, layer)| (&parents[parent], layer)).collect();
     let metadata = schedule::metadata(&parents[template], &layers)?;
     let infos: Vec<TensorInfo> = tensors.iter().map(|t| t.info.clone()).collect();
-    let vocabulary = recipe.tokenizer_source.unwrap_or(template);
-    let header = bare(&metadata, &infos, &parents[vocabulary])?;
+    let vocabulary = recipe.tokenizer.as_ref().map_or(template, |tokenizer| followed(tokenizer, recipe.base_model));
+    let tokens = match &made {
+        Some(made) => Some(made.len),
+        None => parents[vocabulary].metadata().strings(TOKENS).map(Strings::len),
+    };
+    let header = bare(&metadata, &infos, tokens.map(|count| count as u32))?;
     let tensors = tensors.into_iter().zip(header.tensors).map(|(t, info)| PlannedTensor { info, ..t }).collect();
     Ok(Plan {
         name: recipe.file.display().to_string(),
@@ -64,6 +74,7 @@ pub(super) fn compile(recipe: &Recipe, parents: &[Parent], statistics: &Statisti
         data_bytes: header.data_len,
         pool_bytes,
         vocabulary,
+        made,
         chat_template: chat_template(recipe)?,
         metadata,
     })
@@ -73,6 +84,8 @@ struct Compiler<'a> {
     recipe: &'a Recipe,
     parents: &'a [Parent],
     statistics: &'a Statistics,
+    /// The vocabulary, if not all parents have it.
+    made: Option<&'a Arc<Vocabulary>>,
     layout: &'a [BlockSite],
     template: usize,
     /// The parent of the path's last block, which gives what follows the blocks where nothing is merged.
@@ -122,19 +135,42 @@ impl Compiler<'_> {
         rests.zip(ordinal..).map(|(rest, ordinal)| self.tensor(&format!("blk.{number}.{rest}"), ordinal)).collect()
     }
 
-    /// A parent's block as it is.
-    fn copied_block(
+    /// A parent's block as it is; what its adapters have changed is in the pool, where `adapted` says.
+    fn own_block(
         &self,
         parent: usize,
         layer: u32,
+        adapted: &HashMap<SourceRef, u64>,
         aligned: impl Fn(&PlannedTensor) -> bool,
     ) -> Result<Vec<PlannedTensor>, PlanError> {
-        let copy = |(tensor, _): (usize, &str)| {
-            let name = &self.parents[parent].tensors()[tensor].name;
-            let copy = self.copy(name, SourceRef { parent, tensor })?;
-            Ok(PlannedTensor { home: if aligned(&copy) { Home::Parent } else { Home::Own }, ..copy })
+        let whole = |(tensor, _): (usize, &str)| {
+            let source = SourceRef { parent, tensor, rows: 0 };
+            let whole = self.whole(&self.info(source).name, source)?;
+            let home = match adapted.get(&source) {
+                Some(place) => Home::Pool(*place),
+                None if aligned(&whole) => Home::Parent,
+                None => Home::Own,
+            };
+            Ok(PlannedTensor { home, ..whole })
         };
-        self.block_tensors(parent, layer).map(copy).collect()
+        self.block_tensors(parent, layer).map(whole).collect()
+    }
+
+    /// Places behind the first `size` bytes of the pool for all blocks' tensors that adapters have changed, and the pool's size then. They
+    /// do not depend on the path, and a place that no path asks for takes no memory.
+    fn adapted(&self, mut size: u64) -> Result<(HashMap<SourceRef, u64>, u64), PlanError> {
+        let mut places = HashMap::new();
+        for (parent, opened) in self.parents.iter().enumerate().filter(|(_, opened)| opened.is_adapted()) {
+            for (tensor, info) in opened.tensors().iter().enumerate() {
+                if block_of(&info.name).is_some() && !opened.view(tensor).low_rank.is_empty() {
+                    let source = SourceRef { parent, tensor, rows: 0 };
+                    places.insert(source, size);
+                    let bytes = self.whole(&info.name, source)?.info.bytes;
+                    size = size.saturating_add(bytes.next_multiple_of(ALIGNMENT));
+                }
+            }
+        }
+        Ok((places, size))
     }
 
     /// Positions of the tensors of a parent's block, and their names within it.
@@ -156,30 +192,34 @@ impl Compiler<'_> {
     /// Compiles the output tensor `name`, the `ordinal`-th of the model.
     fn tensor(&self, name: &str, ordinal: usize) -> Result<PlannedTensor, PlanError> {
         if TABLES.iter().any(|table| name.starts_with(table)) {
-            return self.copy(name, self.find(self.template, name)?);
+            return self.whole(name, self.find(self.template, name)?);
         }
         if self.layout.is_empty() {
             let behind = self.recipe.base_model.is_none() && Site::of(name) == Site::After;
-            return self.copy(name, self.find(if behind { self.last } else { self.template }, name)?);
+            return self.whole(name, self.find(if behind { self.last } else { self.template }, name)?);
         }
         let Resolved { sources, base, shared } = self.recipe.resolve(self.layout, name, self.arch)?;
+        let lookup = self.lookup(name)?;
+        let lookup = lookup.as_ref();
         let mut inputs = Vec::new();
         for s in sources {
             let own_name = match s.layer {
                 Some(layer) => TensorName::at_layer(name, layer, self.arch).gguf,
                 None => name.to_owned(),
             };
-            let source_ref = self.find(s.model, &own_name)?;
-            inputs.push(Input { source: source_ref, data: source(source_ref, self.parents), parameters: s.parameters });
+            let source_ref = self.looked_up(self.find(s.model, &own_name)?, lookup);
+            let data = source(source_ref, lookup.map(|lookup| &**lookup), self.parents);
+            inputs.push(Input { source: source_ref, data, parameters: s.parameters });
         }
         let refs: Vec<SourceRef> = inputs.iter().map(|i| i.source).collect();
-        let first = self.same_shape(name, &refs)?;
-        let dimensions = first.shape.len();
+        let first = self.same_shape(name, &refs, lookup)?;
+        let shape = self.shape(refs[0], lookup);
+        let dimensions = shape.len();
         let case = Case {
             tensor: name,
-            elements: usize::try_from(first.elements()).expect("a mapped tensor"),
-            row: usize::try_from(first.shape[0]).expect("a mapped tensor"),
-            slices: experts(name, &first.shape),
+            elements: elements(&shape).ok_or_else(|| overflow(name, &shape))?,
+            row: usize::try_from(shape[0]).map_err(|_| overflow(name, &shape))?,
+            slices: experts(name, &shape),
             slice: 0,
             base,
             shared: &shared,
@@ -190,28 +230,34 @@ impl Compiler<'_> {
         };
         // A single source may be of any type as long as it is copied: what it would be computed to decides, and that looks at no weights.
         let program = match refs[..] {
-            [only] if first.ty.is_integer() => return self.copy(name, only),
+            [only] if first.ty.is_integer() => return self.whole(name, only),
             [only] => {
                 let program = self.compile_method(&case)?;
                 if is_whole(&program) {
-                    return self.copy(name, only);
+                    return self.whole(name, only);
                 }
-                self.refuse_undecodable(name, &refs)?;
+                self.refuse_undecodable(name, &refs, lookup)?;
                 program
             }
             _ => {
-                self.refuse_undecodable(name, &refs)?;
+                self.refuse_undecodable(name, &refs, lookup)?;
                 self.compile_method(&case)?
             }
         };
         let model = self.info(refs[base.unwrap_or(0)]);
         let ty = types::destination(model, self.recipe.out_type)?;
-        let info = TensorInfo::new(name, first.shape.clone(), ty)?;
-        Ok(PlannedTensor { info, program, sources: refs, home: Home::Own })
+        let info = TensorInfo::new(name, shape, ty)?;
+        Ok(PlannedTensor { info, program, sources: refs, home: Home::Own, lookup: lookup.cloned() })
     }
 
-    fn refuse_undecodable(&self, name: &str, refs: &[SourceRef]) -> Result<(), PlanError> {
-        match refs.iter().map(|r| self.info(*r).ty).find(|ty| !CODECS.decodes(*ty)) {
+    fn refuse_undecodable(
+        &self,
+        name: &str,
+        refs: &[SourceRef],
+        lookup: Option<&Arc<Lookup>>,
+    ) -> Result<(), PlanError> {
+        let tables = lookup.into_iter().flat_map(|lookup| &lookup.tables);
+        match refs.iter().chain(tables).map(|r| self.info(*r).ty).find(|ty| !CODECS.decodes(*ty)) {
             None => Ok(()),
             Some(ty) => Err(PlanError::SourceType { tensor: name.to_owned(), ty: ty.name() }),
         }
@@ -230,10 +276,68 @@ impl Compiler<'_> {
         }
     }
 
-    fn copy(&self, name: &str, from: SourceRef) -> Result<PlannedTensor, PlanError> {
-        let TensorInfo { shape, ty, .. } = self.info(from);
-        let info = TensorInfo::new(name, shape.clone(), *ty)?;
-        Ok(PlannedTensor { info, program: Program::Copy { source: 0 }, sources: vec![from], home: Home::Own })
+    /// A tensor as the parent has it: byte for byte, or computed where adapters or rows of other parents make it another one.
+    fn whole(&self, name: &str, from: SourceRef) -> Result<PlannedTensor, PlanError> {
+        let lookup = self.lookup(name)?;
+        let from = self.looked_up(from, lookup.as_ref());
+        let model = self.info(from);
+        let copy = self.parents[from.parent].view(from.tensor).low_rank.is_empty()
+            && lookup.as_ref().is_none_or(|lookup| {
+                from.rows == 0 || lookup.vocabulary.map(from.parent).only_takes_from(from.parent as u32)
+            });
+        let (program, ty) = if copy {
+            (Program::Copy { source: 0 }, model.ty)
+        } else {
+            self.refuse_undecodable(name, &[from], lookup.as_ref())?;
+            let terms = vec![Term { source: 0, coefficient: 1.0 }];
+            (Program::Sum { terms, constant: 0.0 }, types::destination(model, self.recipe.out_type)?)
+        };
+        let info = TensorInfo::new(name, self.shape(from, lookup.as_ref()), ty)?;
+        Ok(PlannedTensor { info, program, sources: vec![from], home: Home::Own, lookup })
+    }
+
+    /// Where the rows of tensor `name` are looked up, if it is a table of tokens that some parent does not have as they are.
+    fn lookup(&self, name: &str) -> Result<Option<Arc<Lookup>>, PlanError> {
+        let place = TOKEN_TABLES.iter().position(|table| *table == name);
+        let Some((vocabulary, place)) = self.made.zip(place) else { return Ok(None) };
+        let tables = (0..self.parents.len()).map(|parent| self.find(parent, name)).collect::<Result<Vec<_>, _>>()?;
+        for table in &tables {
+            let (info, count) =
+                (self.info(*table), self.parents[table.parent].metadata().strings(TOKENS).map_or(0, Strings::len));
+            if info.shape.len() > 2 || info.shape.last() != Some(&(count as u64)) {
+                let path = self.parents[table.parent].path().display();
+                let problem =
+                    format!("`{path}` has `{name}` of {:?}, not one row for each of its {count} tokens", info.shape);
+                return Err(PlanError::Tokens(problem));
+            }
+            if info.shape[..info.shape.len() - 1] != self.info(tables[0]).shape[..info.shape.len() - 1] {
+                return Err(self.other_shape(name, tables[0], *table));
+            }
+        }
+        let width = match self.info(tables[0]).shape[..] {
+            [width, _] => usize::try_from(width).expect("a mapped row"),
+            _ => 1,
+        };
+        // Embeddings that stand in for an output matrix have their rows filled from the others' output matrices.
+        let number = vocabulary.id * TOKEN_TABLES.len() + place;
+        Ok(Some(Arc::new(Lookup { number, vocabulary: Arc::clone(vocabulary), tables, width })))
+    }
+
+    /// The source with the rows of the merged model's tokens, if it has others.
+    fn looked_up(&self, source: SourceRef, lookup: Option<&Arc<Lookup>>) -> SourceRef {
+        match lookup {
+            Some(lookup) if !lookup.vocabulary.keeps(source.parent) => SourceRef { rows: lookup.number, ..source },
+            _ => source,
+        }
+    }
+
+    /// The shape of a source.
+    fn shape(&self, source: SourceRef, lookup: Option<&Arc<Lookup>>) -> Vec<u64> {
+        let mut shape = self.info(source).shape.clone();
+        if let (Some(lookup), Some(rows)) = (lookup, shape.last_mut()) {
+            *rows = lookup.rows();
+        }
+        shape
     }
 
     fn info(&self, r: SourceRef) -> &TensorInfo {
@@ -243,7 +347,7 @@ impl Compiler<'_> {
     fn find(&self, parent: usize, name: &str) -> Result<SourceRef, PlanError> {
         let tied = || self.parents[parent].position(EMBEDDING).filter(|_| name == OUTPUT);
         match self.parents[parent].position(name).or_else(tied) {
-            Some(tensor) => Ok(SourceRef { parent, tensor }),
+            Some(tensor) => Ok(SourceRef { parent, tensor, rows: 0 }),
             None => Err(PlanError::MissingTensor {
                 tensor: name.to_owned(),
                 parent: self.parents[parent].path().display().to_string(),
@@ -253,18 +357,36 @@ impl Compiler<'_> {
     }
 
     /// The first source's description, if all have its shape.
-    fn same_shape(&self, name: &str, refs: &[SourceRef]) -> Result<&TensorInfo, PlanError> {
-        let first = self.info(refs[0]);
-        match refs.iter().find(|r| self.info(**r).shape != first.shape) {
-            None => Ok(first),
-            Some(other) => Err(PlanError::Shape {
-                tensor: name.to_owned(),
-                first: first.shape.clone(),
-                second: self.info(*other).shape.clone(),
-                parent: self.parents[other.parent].path().display().to_string(),
-            }),
+    fn same_shape(
+        &self,
+        name: &str,
+        refs: &[SourceRef],
+        lookup: Option<&Arc<Lookup>>,
+    ) -> Result<&TensorInfo, PlanError> {
+        let shape = |r: SourceRef| self.shape(r, lookup);
+        match refs.iter().find(|r| shape(**r) != shape(refs[0])) {
+            None => Ok(self.info(refs[0])),
+            Some(other) => Err(self.other_shape(name, refs[0], *other)),
         }
     }
+
+    fn other_shape(&self, name: &str, first: SourceRef, second: SourceRef) -> PlanError {
+        PlanError::Shape {
+            tensor: name.to_owned(),
+            first: self.info(first).shape.clone(),
+            second: self.info(second).shape.clone(),
+            parent: self.parents[second.parent].path().display().to_string(),
+        }
+    }
+}
+
+/// Number of elements, if memory can hold so many.
+fn elements(shape: &[u64]) -> Option<usize> {
+    shape.iter().try_fold(1usize, |product, ne| product.checked_mul(usize::try_from(*ne).ok()?))
+}
+
+fn overflow(name: &str, shape: &[u64]) -> PlanError {
+    PlanError::Header(Fault::ShapeOverflow { name: name.to_owned(), shape: shape.to_vec() })
 }
 
 /// The recipe's chat template, if it has one of its own.

@@ -83,6 +83,9 @@ pub enum PlanError {
         /// Why not.
         reason: &'static str,
     },
+    /// Vocabularies that do not make one.
+    #[error("the vocabularies do not go together: {0}")]
+    Tokens(String),
     /// A chat template by name: the merged file must hold the text.
     #[error(
         "`chat_template: {name}` is a name that ggraft has no template for; give the Jinja text, or `auto` to keep the parent's"

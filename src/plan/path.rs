@@ -135,7 +135,7 @@ impl Sublayer {
         if !multiply(block, self.scale, gain)? {
             let info = TensorInfo::new(format!("blk.0.{}", self.scale), vec![1], GgmlType::F32)?;
             let program = Program::Sum { terms: Vec::new(), constant: gain };
-            block.push(PlannedTensor { info, program, sources: Vec::new(), home: Home::Own });
+            block.push(PlannedTensor { info, program, sources: Vec::new(), home: Home::Own, lookup: None });
         }
         if let Some(bias) = self.bias {
             multiply(block, bias, gain)?;

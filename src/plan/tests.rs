@@ -10,6 +10,7 @@ mod siblings;
 mod statistics;
 mod task_vectors;
 mod types;
+mod vocabulary;
 
 use std::fs;
 use std::path::Path;
@@ -49,7 +50,7 @@ pub(crate) fn decode(ty: GgmlType, data: &[u8]) -> Vec<f32> {
 fn convert(from: GgmlType, data: &[u8], to: GgmlType, count: usize) -> Vec<u8> {
     let same = Program::Sum { terms: vec![Term { source: 0, coefficient: 1.0 }], constant: 0.0 };
     let mut out = vec![0; to.row_size(count).unwrap()];
-    run(&same, &[Source { ty: from, data }], to, 0..count, &mut out, &CODECS);
+    run(&same, &[Source::new(from, data)], to, 0..count, &mut out, &CODECS);
     out
 }
 

@@ -4,7 +4,9 @@ use std::fmt::Display;
 
 use super::error::located;
 use super::methods::{BaseRule, Inputs, Kind, ParameterSpec};
-use super::{Curve, MAX_BLOCKS, MAX_MODELS, MAX_SLICES, Parameters, PathScale, Recipe, RecipeError, Rule, Slice};
+use super::{
+    Curve, MAX_BLOCKS, MAX_MODELS, MAX_SLICES, Parameters, PathScale, Recipe, RecipeError, Rule, Slice, Tokenizer,
+};
 use crate::yaml::{Place, hint};
 
 impl Recipe {
@@ -31,7 +33,7 @@ impl Recipe {
             }
             self.sources(slice)?;
         }
-        for model in [self.base_model, self.tokenizer_source].into_iter().flatten() {
+        for model in self.base_model.into_iter().chain(self.tokenizer.iter().flat_map(Tokenizer::models)) {
             self.known(model, Place::default())?;
         }
         if let Some(beyond) = self.path.get(MAX_BLOCKS) {

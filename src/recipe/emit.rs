@@ -6,6 +6,8 @@ use std::path::Path;
 use serde::{Serialize, Serializer};
 use serde_saphyr::{FlowMap, FlowSeq};
 
+use super::reference::Written;
+use super::tokenizer::{TokenizerOut, TokenizerSourceOut};
 use super::{Curve, Hop, Parameters, Recipe, RecipeError, Rule, Setting, Slice};
 
 #[derive(Serialize)]
@@ -13,7 +15,7 @@ struct FileOut<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     merge_method: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    base_model: Option<String>,
+    base_model: Option<Written>,
     #[serde(skip_serializing_if = "Option::is_none")]
     models: Option<Vec<SourceOut<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,7 +28,9 @@ struct FileOut<'a> {
     path_scale: Option<&'static str>,
     out_type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tokenizer_source: Option<String>,
+    tokenizer_source: Option<TokenizerSourceOut>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokenizer: Option<TokenizerOut>,
     #[serde(skip_serializing_if = "Option::is_none")]
     chat_template: Option<&'a str>,
 }
@@ -35,14 +39,14 @@ struct FileOut<'a> {
 struct SliceOut<'a> {
     sources: Vec<SourceOut<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    base_model: Option<String>,
+    base_model: Option<Written>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     parameters: &'a Parameters,
 }
 
 #[derive(Serialize)]
 struct SourceOut<'a> {
-    model: String,
+    model: Written,
     #[serde(skip_serializing_if = "Option::is_none")]
     layer_range: Option<FlowSeq<(u32, u32)>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -52,7 +56,7 @@ struct SourceOut<'a> {
 #[derive(Serialize)]
 struct HopOut {
     #[serde(skip_serializing_if = "Option::is_none")]
-    model: Option<String>,
+    model: Option<Written>,
     #[serde(skip_serializing_if = "Option::is_none")]
     layer: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,7 +91,13 @@ impl Recipe {
     }
 
     fn written(&self, path_of: impl Fn(&Path) -> String) -> FileOut<'_> {
-        let path = |model: usize| self.models.get(model).map_or_else(String::new, |model| path_of(&model.path));
+        let path = |model: usize| {
+            let model = self.models.get(model);
+            Written {
+                model: model.map_or_else(String::new, |model| path_of(&model.path)),
+                lora: model.map_or(&[][..], |model| &model.adapters).iter().map(|lora| path_of(lora)).collect(),
+            }
+        };
         let (models, slices) = match self.slices.as_slice() {
             [all] if self.is_models_form(all) => (Some(sources(all, path)), None),
             [] => (None, None),
@@ -100,6 +110,8 @@ impl Recipe {
                 (None, Some(slices.iter().map(slice).collect()))
             }
         };
+        let tokenizer = self.tokenizer.as_ref();
+        let (alone, more) = (tokenizer.filter(|t| t.is_source_alone()), tokenizer.filter(|t| !t.is_source_alone()));
         FileOut {
             merge_method: (!self.slices.is_empty()).then_some(self.method.name),
             base_model: self.base_model.map(path),
@@ -109,7 +121,8 @@ impl Recipe {
             path: self.path.iter().map(|hop| FlowMap(hop_out(hop, path))).collect(),
             path_scale: (!self.path.is_empty()).then_some(self.path_scale.name()),
             out_type: self.out_type.name(),
-            tokenizer_source: self.tokenizer_source.map(path),
+            tokenizer_source: alone.map(|tokenizer| tokenizer.source.out(path)),
+            tokenizer: more.map(|tokenizer| tokenizer.out(path)),
             chat_template: self.chat_template.as_deref(),
         }
     }
@@ -123,7 +136,7 @@ impl Recipe {
     }
 }
 
-fn hop_out(hop: &Hop, path: impl Fn(usize) -> String) -> HopOut {
+fn hop_out(hop: &Hop, path: impl Fn(usize) -> Written) -> HopOut {
     let one = hop.layers.filter(|(start, end)| start.checked_add(1) == Some(*end));
     HopOut {
         model: hop.model.map(path),
@@ -133,7 +146,7 @@ fn hop_out(hop: &Hop, path: impl Fn(usize) -> String) -> HopOut {
     }
 }
 
-fn sources(slice: &Slice, path: impl Fn(usize) -> String) -> Vec<SourceOut<'_>> {
+fn sources(slice: &Slice, path: impl Fn(usize) -> Written) -> Vec<SourceOut<'_>> {
     let sources = slice.sources.iter().map(|source| SourceOut {
         model: path(source.model),
         layer_range: source.layer_range.map(FlowSeq),

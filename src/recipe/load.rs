@@ -11,7 +11,8 @@ use super::error::located;
 use super::methods::{BaseRule, METHODS, MethodSpec};
 use super::schema::{self, Reference, Value};
 use super::{
-    Curve, Hop, MAX_MODELS, ModelRef, OutType, Parameters, PathScale, Recipe, RecipeError, Rule, Setting, Slice, Source,
+    Curve, Hop, MAX_ADAPTERS, MAX_MODELS, ModelRef, OutType, Parameters, PathScale, Recipe, RecipeError, Rule, Setting,
+    Slice, Source,
 };
 use crate::yaml::{self, Place};
 
@@ -45,12 +46,12 @@ impl Recipe {
 
 const PARAMETER_FORMS: &str = "it must be a number, a truth value, a list of them, or `{filter, value}` entries";
 
-struct Loader<'a> {
-    file: &'a Path,
-    models: Vec<ModelRef>,
+pub(super) struct Loader<'a> {
+    pub file: &'a Path,
+    pub models: Vec<ModelRef>,
 }
 
-type Result<T, E = RecipeError> = std::result::Result<T, E>;
+pub(super) type Result<T, E = RecipeError> = std::result::Result<T, E>;
 
 /// What a recipe of nothing but a path does to its models: nothing.
 fn passthrough() -> &'static MethodSpec {
@@ -98,7 +99,7 @@ impl Loader<'_> {
             None => Vec::new(),
         };
         let path_scale = written.path_scale.map_or(Ok(PathScale::default()), |name| self.path_scale(&name))?;
-        let tokenizer_source = self.tokenizer(written.tokenizer_source, written.tokenizer, base_model)?;
+        let tokenizer = self.tokenizer(written.tokenizer_source, written.tokenizer, base_model)?;
         let out_type = written.out_type.map_or(Ok(OutType::default()), |name| self.out_type(&name))?;
         let mut warnings = Vec::new();
         for (key, value) in [("dtype", &written.dtype), ("out_dtype", &written.out_dtype)] {
@@ -113,7 +114,7 @@ impl Loader<'_> {
             path_scale,
             parameters,
             out_type,
-            tokenizer_source,
+            tokenizer,
             chat_template: written.chat_template,
             file: self.file.to_owned(),
             warnings,
@@ -121,7 +122,7 @@ impl Loader<'_> {
         })
     }
 
-    fn error<T>(&self, at: &Spanned<T>, problem: RecipeError) -> RecipeError {
+    pub(super) fn error<T>(&self, at: &Spanned<T>, problem: RecipeError) -> RecipeError {
         problem.at(self.file, at.referenced.into())
     }
 
@@ -129,7 +130,13 @@ impl Loader<'_> {
         self.error(at, RecipeError::Unsupported { what, instead })
     }
 
-    fn bad_value<T>(&self, at: &Spanned<T>, key: &str, value: impl Display, expected: impl Display) -> RecipeError {
+    pub(super) fn bad_value<T>(
+        &self,
+        at: &Spanned<T>,
+        key: &str,
+        value: impl Display,
+        expected: impl Display,
+    ) -> RecipeError {
         self.error(at, RecipeError::bad_value(key, value, expected))
     }
 
@@ -180,25 +187,36 @@ impl Loader<'_> {
 
     /// The model's number; the same file under two spellings such as `a.gguf` and `./a.gguf` is one model.
     fn model(&mut self, reference: &Spanned<Reference>) -> Result<usize> {
-        let written = &reference.value.0;
-        if Path::new(written).file_name().is_none() {
-            let expected = "it must be the path of a GGUF file";
-            return Err(self.bad_value(reference, "model", format_args!("`{written}`"), expected));
-        }
-        if written.contains(".gguf+") || written.contains('+') && !written.ends_with(".gguf") {
-            let instead = "merge the adapter into the model first and name the result";
-            return Err(self.unsupported(reference, format!("the LoRA suffix of `{written}`"), instead));
-        }
-        let path = self.path(written);
-        if let Some(known) = self.models.iter().position(|model| model.path == path) {
+        let model = self.read(reference)?;
+        if let Some(known) = self.models.iter().position(|known| known.is(&model)) {
             return Ok(known);
         }
         let count = self.models.len() + 1;
         if count > MAX_MODELS {
             return Err(self.error(reference, RecipeError::TooMany { what: "models", count, limit: MAX_MODELS }));
         }
-        self.models.push(ModelRef { written: written.clone(), path });
+        self.models.push(model);
         Ok(self.models.len() - 1)
+    }
+
+    pub(super) fn read(&self, reference: &Spanned<Reference>) -> Result<ModelRef> {
+        let written = reference.value.to_string();
+        let resolve = |part: &str| self.path(part);
+        let model = match &reference.value {
+            Reference::Word(word) => ModelRef::read(word, resolve),
+            Reference::Map { model, lora } => ModelRef::of(&written, model, lora.iter().map(String::as_str), resolve),
+        };
+        let model = model.ok_or_else(|| {
+            let expected = "it must be the path of a GGUF file, or `model.gguf+adapter.gguf`";
+            self.bad_value(reference, "model", format_args!("`{written}`"), expected)
+        })?;
+        match model.adapters.len() {
+            count if count > MAX_ADAPTERS => {
+                let problem = RecipeError::TooMany { what: "adapters on one model", count, limit: MAX_ADAPTERS };
+                Err(self.error(reference, problem))
+            }
+            _ => Ok(model),
+        }
     }
 
     /// The `models` form: one slice over all layers, and a base that is not listed becomes its last source.
@@ -245,35 +263,6 @@ impl Loader<'_> {
         }
         let base_model = value.base_model.as_ref().map(|base| self.model(base)).transpose()?;
         Ok(Slice { sources, base_model, parameters: self.parameters(value.parameters)?, place: referenced.into() })
-    }
-
-    fn tokenizer(
-        &self,
-        source: Option<Spanned<Reference>>,
-        tokenizer: Option<Spanned<schema::Tokenizer>>,
-        base_model: Option<usize>,
-    ) -> Result<Option<usize>> {
-        let instead = "take one model's vocabulary: `tokenizer_source: base`, or a model of this recipe";
-        let source = match (source, tokenizer) {
-            (Some(source), None) => source,
-            (None, None) => return Ok(None),
-            (Some(_), Some(both)) => {
-                return Err(self.bad_value(&both, "tokenizer", "given too", "`tokenizer_source` says it already"));
-            }
-            (None, Some(at)) => match at.value {
-                schema::Tokenizer { source: Some(source), tokens: None, pad_to_multiple_of: None } => source,
-                _ => return Err(self.unsupported(&at, "building a new vocabulary".to_owned(), instead)),
-            },
-        };
-        let name = source.value.0.as_str();
-        let path = self.path(name);
-        let listed = self.models.iter().position(|model| model.path == path);
-        match name {
-            "base" if base_model.is_some() => Ok(base_model),
-            "base" => Err(self.bad_value(&source, "tokenizer_source", "`base`", "there is no `base_model`")),
-            _ if listed.is_some() => Ok(listed),
-            _ => Err(self.unsupported(&source, format!("the vocabulary of `{name}`"), instead)),
-        }
     }
 
     fn parameters(&self, written: schema::Parameters) -> Result<Parameters> {

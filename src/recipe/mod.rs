@@ -11,11 +11,13 @@ mod load;
 pub mod methods;
 pub mod names;
 mod path;
+mod reference;
 mod resolve;
 mod schema;
 pub mod setting;
 #[cfg(test)]
 mod tests;
+mod tokenizer;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -25,8 +27,10 @@ pub use error::RecipeError;
 pub use methods::{METHODS, MethodSpec};
 pub use names::TensorName;
 pub use path::{Gain, Hop, MAX_GAIN, PathBlock, PathScale};
+pub use reference::{MAX_ADAPTERS, ModelRef};
 pub use resolve::{BlockSite, Resolved, ResolvedSource, Site, Values};
 pub use setting::{Curve, Rule, Setting};
+pub use tokenizer::{TokenRow, TokenRule, Tokenizer, TokenizerSource};
 
 /// Models one recipe may name.
 pub const MAX_MODELS: usize = 64;
@@ -57,23 +61,14 @@ pub struct Recipe {
     pub parameters: Parameters,
     /// The type of blended matrices.
     pub out_type: OutType,
-    /// The model whose vocabulary the merged model gets; left open if `None`.
-    pub tokenizer_source: Option<usize>,
+    /// The vocabulary that the merged model gets; left open if `None`, for models that share one.
+    pub tokenizer: Option<Tokenizer>,
     /// A chat template instead of the parents': Jinja text, or a name mergekit knows (`auto`, `chatml`, ...).
     pub chat_template: Option<String>,
     /// The file it came from, for messages; empty if it came from none.
     pub file: PathBuf,
     /// What was accepted but will have no effect, one sentence each.
     pub warnings: Vec<String>,
-}
-
-/// One model of a recipe.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModelRef {
-    /// As the recipe writes it.
-    pub written: String,
-    /// Resolved against the recipe's folder.
-    pub path: PathBuf,
 }
 
 /// A run of output layers made from equally many layers of each source.
@@ -146,7 +141,7 @@ impl Recipe {
             path_scale: PathScale::default(),
             parameters: Parameters::new(),
             out_type: OutType::default(),
-            tokenizer_source: None,
+            tokenizer: None,
             chat_template: None,
             file: PathBuf::new(),
             warnings: Vec::new(),
@@ -167,7 +162,7 @@ impl Recipe {
         let renumber = |model: &mut usize| *model = numbers[*model];
         self.models = models;
         self.base_model.iter_mut().for_each(renumber);
-        self.tokenizer_source.iter_mut().for_each(renumber);
+        self.tokenizer.iter_mut().for_each(|tokenizer| tokenizer.renumber(renumber));
         self.path.iter_mut().flat_map(|hop| &mut hop.model).for_each(renumber);
         for slice in &mut self.slices {
             slice.base_model.iter_mut().for_each(renumber);

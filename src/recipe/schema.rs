@@ -1,8 +1,9 @@
 //! The YAML of a recipe as written, every value with its place. Key names are mergekit's; `path`, `path_scale` and `out_type` are ours.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::value::MapAccessDeserializer;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 use serde_saphyr::Spanned;
@@ -66,12 +67,30 @@ pub(super) struct Hop {
 #[serde(deny_unknown_fields)]
 pub(super) struct Tokenizer {
     pub source: Option<Spanned<Reference>>,
-    pub tokens: Option<IgnoredAny>,
-    pub pad_to_multiple_of: Option<IgnoredAny>,
+    #[serde(default)]
+    pub tokens: BTreeMap<String, Spanned<Token>>,
+    pub pad_to_multiple_of: Option<Spanned<u32>>,
 }
 
-/// mergekit's REF: a path, or `{model: path}`.
-pub(super) struct Reference(pub String);
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Token {
+    pub source: Spanned<TokenSource>,
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// A model, or `{kind: zero}`, or `{kind: model_token, model, token | token_id}`.
+pub(super) enum TokenSource {
+    Model(Reference),
+    Kind { kind: String, model: Option<Reference>, token: Option<String>, token_id: Option<u32> },
+}
+
+/// mergekit's REF: a path, perhaps with `+` and that of an adapter, or `{model: path, lora: path}`.
+pub(super) enum Reference {
+    Word(String),
+    Map { model: String, lora: Vec<String> },
+}
 
 /// Parameters in the order written; an empty `parameters:` is no parameters.
 #[derive(Default)]
@@ -94,6 +113,18 @@ pub(super) struct Rule {
     pub value: Spanned<Value>,
 }
 
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Word(word) => f.write_str(word),
+            Self::Map { model, lora } => {
+                f.write_str(model)?;
+                lora.iter().try_for_each(|lora| write!(f, "+{lora}"))
+            }
+        }
+    }
+}
+
 // Hand-written because `#[serde(untagged)]` would lose the places of everything inside.
 
 impl<'de> Deserialize<'de> for Reference {
@@ -103,6 +134,8 @@ impl<'de> Deserialize<'de> for Reference {
         #[serde(deny_unknown_fields)]
         struct Map {
             model: String,
+            #[serde(default)]
+            lora: OneOrMore,
         }
         impl<'de> Visitor<'de> for Either {
             type Value = Reference;
@@ -110,10 +143,73 @@ impl<'de> Deserialize<'de> for Reference {
                 f.write_str("the path of a GGUF file")
             }
             fn visit_str<E: de::Error>(self, path: &str) -> Result<Reference, E> {
-                Ok(Reference(path.to_owned()))
+                Ok(Reference::Word(path.to_owned()))
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Reference, A::Error> {
-                Ok(Reference(Map::deserialize(MapAccessDeserializer::new(map))?.model))
+                let Map { model, lora: OneOrMore(lora) } = Map::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Reference::Map { model, lora })
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl<'de> Deserialize<'de> for TokenSource {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Map {
+            kind: Option<String>,
+            model: Option<Reference>,
+            #[serde(default)]
+            lora: OneOrMore,
+            token: Option<String>,
+            token_id: Option<u32>,
+        }
+        impl<'de> Visitor<'de> for Either {
+            type Value = TokenSource;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a model, or `{kind: ..}`")
+            }
+            fn visit_str<E: de::Error>(self, path: &str) -> Result<TokenSource, E> {
+                Ok(TokenSource::Model(Reference::Word(path.to_owned())))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TokenSource, A::Error> {
+                let Map { kind, model, lora: OneOrMore(lora), token, token_id } =
+                    Map::deserialize(MapAccessDeserializer::new(map))?;
+                match (kind, model) {
+                    (Some(kind), model) if lora.is_empty() => Ok(TokenSource::Kind { kind, model, token, token_id }),
+                    (None, Some(Reference::Word(model))) if token.is_none() && token_id.is_none() => {
+                        Ok(TokenSource::Model(Reference::Map { model, lora }))
+                    }
+                    _ => Err(de::Error::custom(
+                        "`{model, lora}`, `{kind: zero}` or `{kind: model_token, ..}` belongs here",
+                    )),
+                }
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// One text, or a list of texts.
+#[derive(Default)]
+struct OneOrMore(Vec<String>);
+
+impl<'de> Deserialize<'de> for OneOrMore {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = OneOrMore;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the path of an adapter, or a list of them")
+            }
+            fn visit_str<E: de::Error>(self, path: &str) -> Result<OneOrMore, E> {
+                Ok(OneOrMore(vec![path.to_owned()]))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<OneOrMore, A::Error> {
+                Ok(OneOrMore(Vec::deserialize(SeqAccessDeserializer::new(seq))?))
             }
         }
         deserializer.deserialize_any(Either)

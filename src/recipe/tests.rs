@@ -116,13 +116,72 @@ fn what_is_written_back_loads_to_the_same_merge() {
         assert_eq!(resolved(&again, 32), resolved(&recipe, 32), "{yaml}");
         assert_eq!(again.models.len(), recipe.models.len());
         assert_eq!((again.out_type, again.base_model), (recipe.out_type, recipe.base_model), "{yaml}");
-        assert_eq!((again.tokenizer_source, &again.chat_template), (recipe.tokenizer_source, &recipe.chat_template));
+        assert_eq!((again.tokenizer, again.chat_template), (recipe.tokenizer, recipe.chat_template));
     }
 }
 
 #[test]
+fn adapters_are_part_of_a_model_and_written_back_with_it() {
+    let text = "
+merge_method: task_arithmetic
+base_model: a.gguf
+parameters: {weight: 1}
+models:
+  - model: a.gguf+x.gguf
+  - {model: {model: a.gguf, lora: [x.gguf, odd]}}
+  - {model: {model: odd, lora: x.gguf}}
+  - {model: {model: a.gguf+x.gguf+}}
+";
+    let recipe = parse(text);
+    let parts = |recipe: &Recipe| -> Vec<(PathBuf, Vec<PathBuf>)> {
+        recipe.models.iter().map(|m| (m.path.clone(), m.adapters.clone())).collect()
+    };
+    let dir = |name: &str| Path::new("dir").join(name);
+    let (a, x, odd) = (dir("a.gguf"), dir("x.gguf"), dir("odd"));
+    let want = [
+        (a.clone(), vec![x.clone()]),
+        (a.clone(), vec![x.clone(), odd.clone()]),
+        (odd, vec![x]),
+        (dir("a.gguf+x.gguf+"), vec![]),
+        (a, vec![]),
+    ];
+    assert_eq!(parts(&recipe), want);
+    let yaml = recipe.to_yaml(written).unwrap();
+    assert_eq!(parts(&parse(&yaml)), want, "{yaml}");
+    assert!(yaml.contains("model: a.gguf+x.gguf\n"), "{yaml}");
+}
+
+#[test]
+fn a_recipe_over_a_longer_list_of_models_says_the_same() {
+    let text = "
+merge_method: linear
+parameters: {weight: 1}
+models: [{model: a.gguf+x.gguf}, {model: b.gguf}]
+path: [{}, {model: c.gguf, layer: 1}]
+tokenizer:
+  source: b.gguf
+  tokens:
+    p: {source: a.gguf+x.gguf}
+    q: {source: {kind: zero}}
+    r: {source: {kind: model_token, model: b.gguf, token: s}, force: true}
+    t: {source: {kind: model_token, model: c.gguf, token_id: 7}}
+";
+    let recipe = parse(text);
+    assert_eq!(recipe.models.len(), 3);
+    let mut models = vec![ModelRef::plain("d.gguf", "dir/d.gguf")];
+    models.extend(recipe.models.iter().rev().cloned());
+    let longer = recipe.clone().renumbered(models.clone(), &[3, 2, 1]);
+    assert_eq!(longer.models, models);
+    assert_eq!(longer.tokenizer.as_ref().unwrap().source, TokenizerSource::Model(2));
+    assert_eq!(longer.to_yaml(written).unwrap(), recipe.to_yaml(written).unwrap());
+    assert_eq!(longer.to_json(written).unwrap(), recipe.to_json(written).unwrap());
+    let again = parse(&longer.to_json(written).unwrap().to_string());
+    assert_eq!((again.models, again.tokenizer), (recipe.models, recipe.tokenizer));
+}
+
+#[test]
 fn a_recipe_built_in_code_survives_the_way_through_yaml() {
-    let model = |name: &str| ModelRef { written: name.to_owned(), path: Path::new("dir").join(name) };
+    let model = |name: &str| ModelRef::plain(name, Path::new("dir").join(name));
     let awkward = ["y", "1.5", "null", "a: b #c", "it's \"quoted\" {x}.gguf", "~", "*star", "\u{e9}\t.gguf"];
     let numbers = vec![0.1 + 0.2, f64::MIN_POSITIVE, -0.0, 1e22, 2.0 / 3.0];
     let weight = Setting::filtered([
@@ -141,7 +200,19 @@ fn a_recipe_built_in_code_survives_the_way_through_yaml() {
         base_model: Some(2),
         parameters: [("normalize".to_owned(), Curve::Steps(vec![true, false]).into())].into(),
         out_type: OutType::Same,
-        tokenizer_source: Some(1),
+        tokenizer: Some(Tokenizer {
+            source: TokenizerSource::Model(1),
+            tokens: [
+                ("<|a|>", TokenRow::Zero, false),
+                ("null", TokenRow::Model(3), true),
+                ("b: c", TokenRow::Id(2, 7), false),
+            ]
+            .into_iter()
+            .chain([("d", TokenRow::Token(0, "\u{120}x".to_owned()), true)])
+            .map(|(token, row, force)| TokenRule { token: token.to_owned(), row, force })
+            .collect(),
+            pad_to_multiple_of: Some(64),
+        }),
         chat_template: Some("{% if x %}\n  a: b\n{% endif %}\n\n".to_owned()),
         ..Recipe::new(MethodSpec::find("ties").unwrap(), models, vec![slice])
     };
@@ -150,7 +221,14 @@ fn a_recipe_built_in_code_survives_the_way_through_yaml() {
     assert_eq!(resolved(&again, 7), resolved(&recipe, 7));
     assert_eq!(again.slices[0].sources[0].parameters["weight"].rules[0].curve, Curve::Numbers(numbers));
     assert_eq!(again.models.iter().map(|m| m.written.as_str()).collect::<Vec<_>>(), awkward);
-    assert_eq!((again.out_type, again.tokenizer_source), (OutType::Same, Some(1)));
+    let sorted = |recipe: &Recipe| {
+        let mut tokenizer = recipe.tokenizer.clone().unwrap();
+        tokenizer.tokens.sort_by(|a, b| a.token.cmp(&b.token));
+        tokenizer
+    };
+    assert_eq!((again.out_type, sorted(&again)), (OutType::Same, sorted(&recipe)));
+    let union = Recipe { tokenizer: Some(TokenizerSource::Union.into()), ..recipe.clone() };
+    assert_eq!(parse(&union.to_yaml(written).unwrap()).tokenizer, union.tokenizer);
     assert_eq!(again.chat_template, recipe.chat_template);
 }
 
@@ -255,7 +333,8 @@ fn slerp_takes_its_t_by_filter_and_gradient() {
 #[test]
 fn ties_fills_defaults_and_asks_its_base_for_nothing() {
     let recipe = parse(TIES);
-    assert_eq!((recipe.models.len(), recipe.base_model, recipe.tokenizer_source), (3, Some(0), Some(0)));
+    let tokenizer = Some(TokenizerSource::Model(0).into());
+    assert_eq!((recipe.models.len(), recipe.base_model, &recipe.tokenizer), (3, Some(0), &tokenizer));
     assert_eq!(recipe.models[0].path, PathBuf::from("dir/base.gguf"));
     assert_eq!(recipe.out_type, OutType::F16);
     let end = at(&recipe, 5, "blk.4.ffn_up.weight");
@@ -292,7 +371,8 @@ fn a_base_that_is_not_listed_becomes_the_last_source() {
     assert_eq!((tensor.base, tensor.sources.len()), (Some(3), 4));
     assert_eq!(tensor.sources[2].parameters, Values::from([("density", 0.5), ("weight", 0.25)]));
     assert_eq!(tensor.shared["rescale"], 1.0);
-    assert_eq!(recipe.models[recipe.tokenizer_source.unwrap()].written, "b.gguf");
+    let Some(Tokenizer { source: TokenizerSource::Model(model), .. }) = recipe.tokenizer else { panic!("{recipe:?}") };
+    assert_eq!(recipe.models[model].written, "b.gguf");
     let linear = parse("{merge_method: linear, base_model: b, models: [{model: a}], parameters: {weight: 0.5}}");
     assert_eq!((at(&linear, 1, "output.weight").sources.len(), at(&linear, 1, "output.weight").base), (2, None));
 }

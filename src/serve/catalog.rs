@@ -9,10 +9,11 @@ use thiserror::Error;
 
 use super::parents::{Parents, ParentsError, short_names};
 use super::revision::{Revision, Source, digest};
+use super::tokenizers::Tokenizers;
 use crate::gguf::Parent;
 use crate::model::{ModelError, Vocabulary};
 use crate::open::{OpenError, is_recipe};
-use crate::recipe::{Recipe, RecipeError};
+use crate::recipe::{ModelRef, Recipe, RecipeError};
 
 /// Models that may be served at once.
 pub const MAX_MODELS: usize = 256;
@@ -25,6 +26,7 @@ const DEFAULT_CONTEXT: u32 = 4096;
 pub struct Catalog {
     /// The files that recipes may name.
     pub parents: Parents,
+    tokenizers: Tokenizers,
     models: RwLock<Vec<Entry>>,
     numbers: AtomicU64,
     context: Option<u32>,
@@ -106,17 +108,17 @@ impl Catalog {
             match &mut recipe {
                 Some(recipe) => {
                     for model in &mut recipe.models {
-                        model.path = real(&model.path);
-                        files.push(model.path.clone());
+                        model.files_mut().for_each(|path| *path = real(path));
+                        files.push(model.clone());
                     }
                 }
-                None => files.push(real(path)),
+                None => files.push(ModelRef::plain("", real(path))),
             }
             recipes.push(recipe);
         }
         let parents = Parents::open(files).map_err(OpenError::from)?;
         let (models, numbers, templates) = (RwLock::default(), AtomicU64::new(0), Vec::new());
-        let mut catalog = Self { parents, models, numbers, context, templates };
+        let mut catalog = Self { parents, tokenizers: Tokenizers::default(), models, numbers, context, templates };
         for ((path, id), recipe) in paths.iter().zip(ids(paths)).zip(recipes) {
             let revision = match recipe {
                 Some(recipe) => catalog.recipe(id, recipe)?,
@@ -219,7 +221,7 @@ impl Catalog {
     fn file(&self, id: String, path: &Path) -> Result<Revision, CatalogError> {
         let parent = Parent::open(path).map_err(OpenError::from)?;
         let content = digest(&[b"file", self.parents.fingerprint_of(path).unwrap_or_default().as_bytes()]);
-        let vocabulary = self.parents.vocabulary(path, None)?;
+        let vocabulary = self.tokenizers.of_file(&parent)?;
         // Nothing takes its place in memory: each file has a shape of its own.
         let shape = self.numbers.load(Ordering::Relaxed) | 1 << 63;
         Ok(self.revision(
@@ -242,12 +244,11 @@ impl Catalog {
         let template = &family.siblings.parents()[plan.vocabulary];
         let by_content = |path: &Path| self.parents.fingerprint_of(path).unwrap_or_default().to_owned();
         let content = digest(&[b"recipe", recipe.to_yaml(by_content)?.as_bytes()]);
-        let vocabulary = self.parents.vocabulary(template.path(), plan.chat_template.clone())?;
+        let (tokens, vocabulary) = self.tokenizers.of_plan(&plan, family.siblings.parents())?;
         if plan.chat_template.is_some() {
             vocabulary.check_chat_template()?;
         }
-        let of_tokens = self.parents.fingerprint_of(template.path()).unwrap_or_default();
-        let shape = u64::from_str_radix(&digest(&[&plan.bare_header, of_tokens.as_bytes()]), 16).unwrap_or(0) >> 1;
+        let shape = u64::from_str_radix(&digest(&[&plan.bare_header, &tokens]), 16).unwrap_or(0) >> 1;
         let trained = template.arch_u32("context_length");
         let source = Source::Recipe { recipe: recipe.into(), family: Arc::clone(&family), plan: plan.into() };
         Ok(self.revision(id, content, shape, vocabulary, trained, source))

@@ -9,6 +9,7 @@
 
 pub mod catalog;
 pub mod engine;
+mod family;
 mod http;
 mod listen;
 mod memory;
@@ -16,6 +17,7 @@ mod metrics;
 mod parents;
 mod revision;
 mod study;
+mod tokenizers;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;

@@ -1,20 +1,15 @@
 //! The model files that the server was started with, by the names that recipes over HTTP call them by. No other file is ever read.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Mutex;
 
 use thiserror::Error;
 
+use super::family::Families;
 use crate::gguf::{GgufError, Parent};
-use crate::model::{ModelError, Vocabulary};
 use crate::open::OpenError;
-use crate::plan::Siblings;
 use crate::recipe::{ModelRef, Recipe};
 use crate::yaml::hint;
-
-/// Sets of parents that stay open; with all of them used, the one least recently added goes.
-const MAX_FAMILIES: usize = 64;
 
 /// One file.
 pub struct Known {
@@ -23,6 +18,27 @@ pub struct Known {
     /// Where it is.
     pub path: PathBuf,
     /// Its content, in hexadecimal.
+    pub fingerprint: String,
+    /// Its size on disk.
+    pub size_bytes: u64,
+    /// For an adapter, the bytes that it takes in memory.
+    pub factor_bytes: Option<u64>,
+}
+
+/// A model by its files' indexes among the known ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Member {
+    pub model: usize,
+    /// On it, in this order.
+    pub adapters: Vec<usize>,
+}
+
+/// A model that the server was started with: a file, or a file with adapters on it.
+pub struct Served {
+    pub(super) member: Member,
+    /// What recipes call it.
+    pub name: String,
+    /// As a search knows it.
     pub fingerprint: String,
     /// What it is.
     pub architecture: String,
@@ -34,28 +50,22 @@ pub struct Known {
     pub size_bytes: u64,
 }
 
-/// Parents that recipes mix, opened and proven to be siblings once.
-pub struct Family {
-    /// Index of each among the known files, in the order of the siblings.
-    members: Vec<usize>,
-    /// The parents.
-    pub siblings: Siblings,
-}
-
 /// Every file of the server.
 #[derive(Default)]
 pub struct Parents {
     known: Vec<Known>,
-    families: Mutex<Vec<Arc<Family>>>,
-    vocabularies: Mutex<HashMap<PathBuf, Arc<Vocabulary>>>,
+    served: Vec<Served>,
+    pub(super) families: Mutex<Families>,
 }
 
 /// Why a recipe cannot be opened here.
 #[derive(Debug, Error)]
 pub enum ParentsError {
-    /// A model that the server was not started with.
-    #[error("the server has no model called `{name}`{hint}")]
+    /// A file that the server was not started with.
+    #[error("the server has no {what} called `{name}`{hint}")]
     Unknown {
+        /// `model` or `adapter`.
+        what: &'static str,
         /// As the recipe calls it.
         name: String,
         /// What it could mean.
@@ -67,43 +77,80 @@ pub enum ParentsError {
         /// What it is called.
         name: String,
     },
+    /// No room.
+    #[error(
+        "the adapters of all recipes would take {bytes} bytes of memory, and {limit} is the limit; delete a model first"
+    )]
+    Memory {
+        /// What they would take.
+        bytes: u64,
+        /// The most they may.
+        limit: u64,
+    },
     /// The recipe does not fit its parents.
     #[error(transparent)]
     Open(#[from] OpenError),
 }
 
 impl Parents {
-    /// Opens all files at `paths`, each once, and names them.
+    /// Opens all `models`, each once, and names their files.
     ///
     /// # Errors
     /// [`GgufError`] naming the file at fault.
-    pub fn open(paths: impl IntoIterator<Item = PathBuf>) -> Result<Self, GgufError> {
-        let mut known: Vec<Known> = Vec::new();
-        for path in paths {
-            if known.iter().any(|k| k.path == path) {
-                continue;
+    pub fn open(models: impl IntoIterator<Item = ModelRef>) -> Result<Self, GgufError> {
+        let mut parents = Self::default();
+        let mut opened: Vec<ModelRef> = Vec::new();
+        for model in models {
+            // Recipes over HTTP may take an adapter off.
+            for model in [ModelRef::plain("", &model.path), model] {
+                if !opened.iter().any(|other| other.is(&model)) {
+                    parents.add(&model)?;
+                    opened.push(model);
+                }
             }
-            let parent = Parent::open(&path)?;
-            known.push(Known {
-                name: String::new(),
-                fingerprint: hex(&parent.fingerprint()),
-                architecture: parent.architecture().to_owned(),
-                block_count: parent.block_count(),
-                parameters: parent.parameters(),
-                size_bytes: parent.size_bytes(),
-                path,
-            });
         }
-        let paths: Vec<PathBuf> = known.iter().map(|k| k.path.clone()).collect();
-        for (known, name) in known.iter_mut().zip(short_names(&paths)) {
+        let paths: Vec<PathBuf> = parents.known.iter().map(|k| k.path.clone()).collect();
+        for (known, name) in parents.known.iter_mut().zip(short_names(&paths)) {
             known.name = name;
         }
-        Ok(Self { known, ..Self::default() })
+        let names: Vec<String> = parents.served.iter().map(|s| parents.model(&s.member).written).collect();
+        parents.served.iter_mut().zip(names).for_each(|(served, name)| served.name = name);
+        Ok(parents)
+    }
+
+    fn add(&mut self, model: &ModelRef) -> Result<(), GgufError> {
+        let parent = Parent::open_with(&model.path, &model.adapters)?;
+        let own = std::iter::once((parent.path(), parent.model_bytes(), None));
+        let files = own.chain(parent.adapters().map(|(path, size, factors)| (path, size, Some(factors))));
+        let mut numbers = Vec::new();
+        for ((path, size_bytes, factor_bytes), print) in files.zip(parent.fingerprints()) {
+            let number = self.known.iter().position(|k| k.path == path).unwrap_or_else(|| {
+                let (name, path) = (String::new(), path.to_owned());
+                self.known.push(Known { name, path, fingerprint: hex(&print), size_bytes, factor_bytes });
+                self.known.len() - 1
+            });
+            numbers.push(number);
+        }
+        self.served.push(Served {
+            member: Member { model: numbers.remove(0), adapters: numbers },
+            name: String::new(),
+            fingerprint: hex(&parent.fingerprint()),
+            architecture: parent.architecture().to_owned(),
+            block_count: parent.block_count(),
+            parameters: parent.parameters(),
+            size_bytes: parent.size_bytes(),
+        });
+        Ok(())
     }
 
     /// All files.
     pub fn known(&self) -> &[Known] {
         &self.known
+    }
+
+    /// All models.
+    pub fn served(&self) -> &[Served] {
+        &self.served
     }
 
     /// What the file at `path` is called.
@@ -116,81 +163,55 @@ impl Parents {
         self.known.iter().find(|k| k.path == path).map(|k| k.fingerprint.as_str())
     }
 
-    /// The models of `recipe`, which calls them by our names, as files.
+    /// The model of which a search keeps this fingerprint.
+    pub fn searched(&self, fingerprint: &str) -> Option<ModelRef> {
+        self.served.iter().find(|s| s.fingerprint == fingerprint).map(|s| self.model(&s.member))
+    }
+
+    /// A model as recipes name it.
+    pub(super) fn model(&self, member: &Member) -> ModelRef {
+        let file = |number: usize| &self.known[number];
+        let names = std::iter::once(member.model).chain(member.adapters.iter().copied()).map(|n| &*file(n).name);
+        ModelRef {
+            written: names.collect::<Vec<&str>>().join("+"),
+            path: file(member.model).path.clone(),
+            adapters: member.adapters.iter().map(|adapter| file(*adapter).path.clone()).collect(),
+        }
+    }
+
+    /// The models of `recipe`, which calls all files by our names, as files.
     ///
     /// # Errors
     /// [`ParentsError::Unknown`].
     pub fn find(&self, mut recipe: Recipe) -> Result<Recipe, ParentsError> {
         for model in &mut recipe.models {
-            let found = self.known.iter().find(|k| k.name == model.written);
-            let unknown = || ParentsError::Unknown {
-                name: model.written.clone(),
-                hint: hint(&model.written, self.known.iter().map(|k| k.name.as_str())),
-            };
-            model.path.clone_from(&found.ok_or_else(unknown)?.path);
+            for (file, is_adapter) in model.files_mut().zip(std::iter::once(false).chain(std::iter::repeat(true))) {
+                // A recipe without a folder takes its paths from `.`; what else it wrote there is no name.
+                let found = file.to_string_lossy();
+                let name = found.strip_prefix("./").unwrap_or(&found).to_owned();
+                let fitting = self.known.iter().filter(|k| k.factor_bytes.is_some() == is_adapter);
+                match fitting.clone().find(|k| k.name == name) {
+                    Some(known) => file.clone_from(&known.path),
+                    None => {
+                        let hint = hint(&name, fitting.map(|k| k.name.as_str()));
+                        let what = if is_adapter { "adapter" } else { "model" };
+                        return Err(ParentsError::Unknown { what, name, hint });
+                    }
+                }
+            }
         }
         Ok(recipe)
     }
 
-    /// Parents that have all models of `recipe`, and the recipe as one over these.
-    ///
-    /// # Errors
-    /// [`ParentsError`] if they are no siblings or no longer the same files.
-    pub fn family(&self, recipe: Recipe) -> Result<(Arc<Family>, Recipe), ParentsError> {
-        let index = |model: &ModelRef| {
-            let unknown = || ParentsError::Unknown { name: model.written.clone(), hint: String::new() };
-            self.known.iter().position(|k| k.path == model.path).ok_or_else(unknown)
-        };
-        let wanted: Vec<usize> = recipe.models.iter().map(index).collect::<Result<_, _>>()?;
-        let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
-        let has_all = |family: &&Arc<Family>| wanted.iter().all(|model| family.members.contains(model));
-        let family = match families.iter().filter(has_all).min_by_key(|family| family.members.len()) {
-            Some(family) => Arc::clone(family),
-            None => {
-                let family = Arc::new(self.new_family(&recipe, wanted.clone())?);
-                if families.len() == MAX_FAMILIES {
-                    families.remove(0);
-                }
-                families.push(Arc::clone(&family));
-                family
-            }
-        };
-        let place = |model: &usize| family.members.iter().position(|m| m == model).expect("it has all of them");
-        let numbers: Vec<usize> = wanted.iter().map(place).collect();
-        let refs = family.members.iter().map(|m| &self.known[*m]);
-        let models = refs.map(|k| ModelRef { written: k.name.clone(), path: k.path.clone() }).collect();
-        Ok((Arc::clone(&family), recipe.renumbered(models, &numbers)))
-    }
-
-    fn new_family(&self, recipe: &Recipe, members: Vec<usize>) -> Result<Family, ParentsError> {
-        let in_recipe = |source| OpenError::Plan { path: recipe.file.clone(), source };
-        let siblings = Siblings::open(members.iter().map(|m| self.known[*m].path.as_path())).map_err(in_recipe)?;
-        for (member, parent) in members.iter().zip(siblings.parents()) {
-            if hex(&parent.fingerprint()) != self.known[*member].fingerprint {
-                return Err(ParentsError::Replaced { name: self.known[*member].name.clone() });
-            }
-        }
-        Ok(Family { members, siblings })
-    }
-
-    /// The tokenizer of the file at `path`, loaded once.
-    ///
-    /// # Errors
-    /// [`ModelError::Load`] with llama.cpp's reason.
-    pub fn vocabulary(&self, path: &Path, chat_template: Option<String>) -> Result<Arc<Vocabulary>, ModelError> {
-        let mut loaded = self.vocabularies.lock().unwrap_or_else(PoisonError::into_inner);
-        let vocabulary = match loaded.get(path) {
-            Some(vocabulary) => Arc::clone(vocabulary),
-            None => {
-                let vocabulary = Arc::new(Vocabulary::load(path, None)?);
-                loaded.insert(path.to_owned(), Arc::clone(&vocabulary));
-                vocabulary
-            }
-        };
-        Ok(match chat_template {
-            Some(template) => Arc::new(vocabulary.with_chat_template(Some(template))),
-            None => vocabulary,
-        })
+    /// A model that [`Parents::find`] has found, or that was there at the start.
+    pub(super) fn member(&self, model: &ModelRef) -> Result<Member, ParentsError> {
+        let number = |path: &Path| self.known.iter().position(|k| k.path == path);
+        let mut numbers = model
+            .files()
+            .map(number)
+            .collect::<Option<Vec<usize>>>()
+            .ok_or_else(|| ParentsError::Unknown { what: "model", name: model.written.clone(), hint: String::new() })?;
+        Ok(Member { model: numbers.remove(0), adapters: numbers })
     }
 }
 
@@ -208,7 +229,7 @@ pub(super) fn short_names(paths: &[PathBuf]) -> Vec<String> {
     paths.iter().map(name).collect()
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::parents::{Family, Parents};
+use super::family::Family;
+use super::parents::Parents;
 use crate::gguf::Parent;
 use crate::model::{ContextSize, Live, ModelError, Settings, Swap, Vocabulary};
 use crate::plan::Plan;
@@ -45,7 +46,7 @@ pub enum Source {
 }
 
 impl Revision {
-    /// The parent that the vocabulary comes from, which speaks for the whole model.
+    /// The parent that the vocabulary follows, which speaks for the whole model.
     pub fn template(&self) -> &Parent {
         match &self.source {
             Source::File(parent) => parent,

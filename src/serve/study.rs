@@ -49,7 +49,7 @@ pub enum StudyError {
 /// A folder and what was last read from it.
 pub struct Study {
     folder: PathBuf,
-    /// Blocks of each known file, by content.
+    /// Blocks of each model, by content.
     blocks: Vec<(String, u32)>,
     read: Mutex<Option<(u64, Arc<Search>)>>,
 }
@@ -86,11 +86,11 @@ impl Study {
     /// # Errors
     /// [`StudyError`], also if a model of it is not among `parents`.
     pub fn open(folder: &Path, parents: &Parents) -> Result<Self, StudyError> {
-        let blocks = parents.known().iter().map(|k| (k.fingerprint.clone(), k.block_count)).collect();
+        let blocks = parents.served().iter().map(|s| (s.fingerprint.clone(), s.block_count)).collect();
         let study = Self { folder: folder.to_owned(), blocks, read: Mutex::new(None) };
         let search = study.search()?;
         for (name, digest) in &search.identity.models {
-            if !parents.known().iter().any(|k| k.fingerprint == *digest) {
+            if parents.searched(digest).is_none() {
                 return Err(StudyError::Missing { name: name.clone() });
             }
         }
@@ -161,9 +161,7 @@ impl Study {
             (recipe, trial.fitness)
         };
         for (model, (name, digest)) in recipe.models.iter_mut().zip(&search.identity.models) {
-            let known = parents.known().iter().find(|k| k.fingerprint == *digest);
-            let known = known.ok_or_else(|| StudyError::Missing { name: name.clone() })?;
-            (model.path, model.written) = (known.path.clone(), known.name.clone());
+            *model = parents.searched(digest).ok_or_else(|| StudyError::Missing { name: name.clone() })?;
         }
         Ok((recipe, score))
     }

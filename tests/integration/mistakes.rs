@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::support::{Folder, Output, Tiny, ggraft, lines, perplexity_task, program, quickstart, target_task};
 
 /// Asserts that `args` are refused with a message that has every one of `parts`.
-fn refused<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>, parts: &[&str]) {
+pub fn refused<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>, parts: &[&str]) {
     assert_parts(&ggraft(args), 2, parts);
 }
 
@@ -35,7 +35,7 @@ fn siblings() -> Folder {
 }
 
 /// Asserts that the recipe `text`, beside the two siblings, is refused with `parts`; `FILE` in a part stands for the recipe's path.
-fn recipe_refused(folder: &Folder, text: &str, parts: &[&str]) {
+pub fn recipe_refused(folder: &Folder, text: &str, parts: &[&str]) {
     let path = folder.write("recipe.yaml", text);
     let path = path.to_str().unwrap();
     let parts: Vec<String> = parts.iter().map(|p| p.replace("FILE", path)).collect();

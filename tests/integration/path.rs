@@ -152,7 +152,7 @@ impl Opened {
     fn new(text: &str, file: &Path) -> Self {
         log_to_stderr(false);
         let recipe = Recipe::parse(text, file).unwrap();
-        let siblings = Siblings::open(recipe.models.iter().map(|m| m.path.as_path())).unwrap();
+        let siblings = Siblings::open(&recipe.models).unwrap();
         let plan = siblings.plan(&recipe).unwrap();
         let vocabulary = Arc::new(Vocabulary::load(&recipe.models[0].path, None).unwrap());
         Self { siblings, plan, vocabulary }
@@ -265,7 +265,7 @@ impl Paths {
     fn new() -> Self {
         let hops = siblings().map(|path| format!("  - {{{}}}\n", of_model(&path)));
         let opened = Opened::new(&format!("path:\n{}", hops.concat()), Path::new("path.yaml"));
-        let models = siblings().map(|path| ModelRef { written: String::new(), path }).into();
+        let models = siblings().map(|path| ModelRef::plain("", path)).into();
         Self { opened, models }
     }
 

@@ -13,6 +13,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use crate::support::{Folder, ggraft, program, quickstart};
+use crate::{lora, vocabulary};
 
 /// Long enough for anything here on a busy machine; nothing waits for it to pass.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -83,6 +84,7 @@ impl Server {
                 return Self { child, address, stderr: Mutex::new(Some(reader)) };
             }
         }
+        let _ = child.wait();
         panic!("it did not start: {}", reader.join().unwrap());
     }
 
@@ -455,6 +457,120 @@ fn a_recipe_is_changed_live_and_answers_as_the_new_one() {
     assert_eq!(put["swap"]["reloaded"], true);
 }
 
+/// What requests at temperature 0 say, whatever the model makes of the prompt.
+fn said(server: &Server, model: &str) -> String {
+    text(
+        &server
+            .post(
+                "/v1/completions",
+                &json!({ "model": model, "prompt": "<|user|>A", "max_tokens": 8, "temperature": 0 }),
+            )
+            .ok(),
+    )
+    .to_owned()
+}
+
+fn said_alone(recipe: &Path) -> String {
+    let args = ["run", recipe.to_str().unwrap(), "-p", "<|user|>A", "-n", "8", "--json"];
+    ggraft(args).json()["text"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn adapters_are_parents_too_and_are_known_by_name() {
+    let folder = lora::folder();
+    let ties = "merge_method: ties\nbase_model: base.gguf\nparameters: {weight: 1, density: 0.5}\n\
+                models: [{model: base.gguf+x.gguf}, {model: base.gguf+y.gguf+z.gguf}]\n";
+    let linear =
+        "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: base.gguf+x.gguf}, {model: other.gguf}]\n";
+    let files = [folder.write("ties.yaml", ties), folder.write("linear.yaml", linear)];
+    let server = Server::start(&files.each_ref().map(|file| file.to_str().unwrap()));
+    for (id, file) in ["ties", "linear"].iter().zip(&files) {
+        assert_eq!(said(&server, id), said_alone(file), "{id}");
+    }
+    let shown = server.get("/v1/recipes/ties").ok();
+    let yaml = shown["yaml"].as_str().unwrap();
+    assert!(yaml.contains("base.gguf+y.gguf+z.gguf") && !yaml.contains('/'), "{yaml}");
+    for (kind, body) in [("application/yaml", yaml.to_owned()), ("application/json", shown["recipe"].to_string())] {
+        let put = server.ask("PUT", "/v1/recipes/ties", &[("content-type", kind)], &body).ok();
+        assert_eq!((&put["fingerprint"], &put["swap"]["reloaded"]), (&shown["fingerprint"], &false.into()), "{kind}");
+    }
+    let known = server.get("/v1/recipes").ok();
+    let names = |key: &str| -> Vec<String> {
+        known[key].as_array().unwrap().iter().map(|k| k["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names("parents"), ["base.gguf", "base.gguf+x.gguf", "base.gguf+y.gguf+z.gguf", "other.gguf"]);
+    assert_eq!(names("adapters"), ["x.gguf", "y.gguf", "z.gguf"]);
+
+    // Known files in other company, and in another spelling.
+    let mapped = "{model: {model: other.gguf, lora: [z.gguf, x.gguf]}}";
+    for (text, path) in
+        [(linear.replace("{model: other.gguf}", mapped), "mapped"), (linear.replace("+x", "+z"), "other")]
+    {
+        let put = server.put("linear", &text).ok();
+        assert_ne!(put["fingerprint"], shown["fingerprint"]);
+        assert_eq!(said(&server, "linear"), said_alone(&folder.write(&format!("{path}.yaml"), &text)), "{path}");
+    }
+    let without = server.put("ties", &ties.replace("+z.gguf", "")).ok();
+    assert_ne!(without["fingerprint"], shown["fingerprint"]);
+    for (name, what) in [
+        ("base.gguf+w.gguf", "no adapter called `w.gguf`"),
+        ("base.gguf+./x.gguf", "no adapter called `./x.gguf`"),
+        ("base.gguf+other.gguf", "no adapter called `other.gguf`"),
+        ("x.gguf", "no model called `x.gguf`"),
+        ("x.gguf+base.gguf", "no model called `x.gguf`"),
+    ] {
+        let reply = server.put("ties", &ties.replace("base.gguf+x.gguf", name));
+        assert!(reply.error(400).contains(what), "{name}: {reply:?}");
+    }
+    let absolute = format!("base.gguf+{}", folder.path("x.gguf").display());
+    assert!(server.put("ties", &ties.replace("base.gguf+x.gguf", &absolute)).error(400).contains("no adapter called"));
+}
+
+#[test]
+fn a_union_of_vocabularies_is_spoken_by_all_its_recipes() {
+    let folder = vocabulary::folder();
+    let blend = |weight: f64, more: &str| {
+        format!(
+            "merge_method: linear\nmodels: [{{model: a.gguf, parameters: {{weight: 1}}}}, {{model: b.gguf, parameters: {{weight: {weight}}}}}]\n{more}\n"
+        )
+    };
+    let union = folder.write("union.yaml", blend(0.5, "tokenizer_source: union"));
+    let first = folder.write("first.yaml", blend(0.5, "tokenizer_source: a.gguf"));
+    let server = Server::start(&[union.to_str().unwrap(), first.to_str().unwrap(), "--max-live", "1"]);
+    assert_eq!((said(&server, "union"), said(&server, "first")), (said_alone(&union), said_alone(&first)));
+    let shown = server.get("/v1/recipes/union").ok();
+    let tokens = |id: &str| server.get(&format!("/v1/models/{id}")).ok()["meta"]["vocabulary_size"].as_u64().unwrap();
+    assert!(tokens("union") > tokens("first"));
+    let count = |id: &str| {
+        let body = json!({ "model": id, "content": "<|user|>", "add_special": false });
+        server.post("/tokenize", &body).ok()["tokens"].as_array().unwrap().len()
+    };
+    assert!(count("union") == 1 && count("first") > 1);
+    // The same tokens: the new weights go where the old ones were.
+    said(&server, "union");
+    let text = blend(2.0, "tokenizer_source: union");
+    assert_eq!(server.put("union", &text).ok()["swap"]["reloaded"], false);
+    assert_eq!(said(&server, "union"), said_alone(&folder.write("other.yaml", &text)));
+    // The first model's tokens come first, and others are among them only where the recipe names their model.
+    let turned = "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: b.gguf}, {model: a.gguf}]\ntokenizer: {source: union, pad_to_multiple_of: 64, tokens: {\"!\": {source: a.gguf, force: true}}}\n";
+    let made = server.put("turned", turned).ok();
+    assert_eq!(tokens("turned") % 64, 0, "{made}");
+    assert_eq!(said(&server, "turned"), said_alone(&folder.write("turned.yaml", turned)));
+    let alone = "merge_method: passthrough\nmodels: [{model: b.gguf}]\ntokenizer_source: union\n";
+    server.put("alone", alone).ok();
+    assert_eq!(said(&server, "alone"), said_alone(&folder.write("alone.yaml", alone)));
+    for (kind, body) in [
+        ("application/yaml", shown["yaml"].as_str().unwrap().to_owned()),
+        ("application/json", shown["recipe"].to_string()),
+        ("application/yaml", made["yaml"].as_str().unwrap().to_owned()),
+    ] {
+        let of = if body.contains("pad_to") { &made } else { &shown };
+        let want = &of["fingerprint"];
+        let put = server.ask("PUT", "/v1/recipes/union", &[("content-type", kind)], &body).ok();
+        assert_eq!(&put["fingerprint"], want, "{kind}: {body}");
+    }
+}
+
 #[test]
 fn recipes_come_and_go_and_what_a_change_costs_is_told_before() {
     let server = Server::quickstart(&[]);
@@ -774,6 +890,29 @@ fn a_study_is_shown_and_its_candidates_can_be_talked_to() {
     }
     let report = server.get("/study/report");
     assert!(report.status == 200 && report.body.contains("Search of"), "{report:?}");
+}
+
+#[test]
+fn a_study_of_adapters_names_them_as_the_server_does() {
+    let folder = lora::folder();
+    crate::support::perplexity_task(&folder, 2);
+    let text = "genome: {models: [base.gguf+x.gguf, other.gguf+y.gguf], merge_method: linear}\n\
+                tasks: [{task: perplexity.yaml, test: perplexity.jsonl}]\nsearch: {budget: 4, population: 4, seed: 3}\n";
+    let (evolve, out) = (folder.write("evolve.yaml", text), folder.path("out"));
+    let (evolve, out) = (evolve.to_str().unwrap(), out.to_str().unwrap());
+    ggraft(["evolve", evolve, "--out", out, "--json"]).json();
+    let server = Server::start(&[&format!("{out}/best.yaml"), "--study", out]);
+    let shown = server.get("/v1/study/best").ok();
+    let yaml = shown["yaml"].as_str().unwrap();
+    assert!(yaml.contains("base.gguf+x.gguf") && yaml.contains("other.gguf+y.gguf") && !yaml.contains('/'), "{yaml}");
+    let put = server.put("again", yaml).ok();
+    assert_eq!(put["fingerprint"], server.get("/v1/recipes/best").ok()["fingerprint"]);
+    let plain = folder.write(
+        "plain.yaml",
+        "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: base.gguf}, {model: other.gguf}]\n",
+    );
+    let done = ggraft(["serve", "--port", "0", plain.to_str().unwrap(), "--study", out]);
+    assert!(done.error(2).contains("`base.gguf+x.gguf` of the study is not among"), "{done:?}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::{env, fs};
 
 use ggraft::disk::written_bytes;
 use ggraft::generate::Request;
+use ggraft::gguf::Parent;
 use ggraft::model::{ContextSize, Live, LlamaToken, Settings, Vocabulary, log_to_stderr};
 use ggraft::plan::{Plan, Siblings};
 use ggraft::recipe::Recipe;
@@ -38,7 +39,7 @@ impl Bench {
     fn new() -> Self {
         log_to_stderr(false);
         let paths = ["base", "math", "ja"].map(|name| quickstart(&format!("{name}-Q8_0.gguf")));
-        let siblings = Siblings::open(paths.iter().map(|p| p.as_path())).unwrap();
+        let siblings = Siblings::new(paths.iter().map(|p| Parent::open(p).unwrap()).collect()).unwrap();
         let vocabulary = Arc::new(Vocabulary::load(&paths[0], None).unwrap());
         let rows = lines("target_search.jsonl", 3);
         let prompt =
@@ -54,12 +55,7 @@ impl Bench {
         let mut recipe = Recipe::parse(&text, &quickstart("recipe.yaml")).unwrap();
         // Parents come in the siblings' order, the recipe's models in its own.
         let order: Vec<usize> = recipe.models.iter().map(|m| self.position(&m.path)).collect();
-        recipe.models = self
-            .siblings
-            .parents()
-            .iter()
-            .map(|p| ggraft::recipe::ModelRef { written: String::new(), path: p.path().to_owned() })
-            .collect();
+        recipe.models = self.siblings.parents().iter().map(|p| ggraft::recipe::ModelRef::plain("", p.path())).collect();
         recipe.base_model = recipe.base_model.map(|m| order[m]);
         for source in recipe.slices.iter_mut().flat_map(|s| &mut s.sources) {
             source.model = order[source.model];

@@ -76,7 +76,7 @@ fn sums_by_level_are_those_of_the_masks_themselves() {
     const ROW: usize = 3000;
     let n = 50 * ROW;
     let (base, other) = (f32_bytes(&values(1, n)), f32_bytes(&values(2, n)));
-    let [base, other] = [&base, &other].map(|data| Source { ty: GgmlType::F32, data });
+    let [base, other] = [&base, &other].map(|data| Source::new(GgmlType::F32, data));
     let key = KEY;
     for ranks in [None, Some(Ranks { row: ROW, spread: keep_threshold(0.3) })] {
         let sums = kept_by_level(&base, &other, n, key, ranks, &codecs());

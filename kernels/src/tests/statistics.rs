@@ -12,7 +12,7 @@ fn differences(n: usize) -> ([Vec<u8>; 2], Vec<f32>) {
 }
 
 fn sources(bytes: &[Vec<u8>; 2]) -> [Source<'_>; 2] {
-    bytes.each_ref().map(|data| Source { ty: GgmlType::F32, data })
+    bytes.each_ref().map(|data| Source::new(GgmlType::F32, data))
 }
 
 /// Positions by magnitude, the largest first, equals by index.

@@ -115,11 +115,6 @@ impl Config {
         self.genome.as_ref().map_or(self.models.len(), |genome| genome.searched)
     }
 
-    /// Index of the model whose vocabulary recipes take.
-    pub fn vocabulary(&self) -> usize {
-        self.genome.as_ref().and_then(|genome| genome.tokenizer_source.or(genome.base)).unwrap_or(0)
-    }
-
     /// Reads and checks the evolve file at `path`; relative paths in it start at its folder.
     ///
     /// # Errors

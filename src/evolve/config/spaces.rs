@@ -7,7 +7,7 @@ use super::{Check, Goal};
 use crate::evolve::EvolveError;
 use crate::evolve::genome::GenomeSpec;
 use crate::evolve::path::{Gains, PathSpec};
-use crate::recipe::{MAX_BLOCKS, MethodSpec, ModelRef, OutType, PathScale};
+use crate::recipe::{MAX_BLOCKS, MethodSpec, ModelRef, OutType, PathScale, TokenizerSource};
 use crate::yaml::hint;
 
 /// How often the paper lays out all blocks.
@@ -35,9 +35,9 @@ impl Check<'_> {
         let mut models = self.models(&form.models)?;
         let searched = models.len();
         let base = form.base_model.map(|written| {
-            let path = self.path(&written);
-            models.iter().position(|m| m.path == path).unwrap_or_else(|| {
-                models.push(ModelRef { written, path });
+            let base = self.reference(&written);
+            models.iter().position(|m| m.is(&base)).unwrap_or_else(|| {
+                models.push(base);
                 models.len() - 1
             })
         });
@@ -55,10 +55,13 @@ impl Check<'_> {
         }
         let tokenizer_source = match form.tokenizer_source {
             None => None,
-            Some(written) if written.value == "base" && base.is_some() => base,
-            Some(written) => match models.iter().position(|m| m.path == self.path(&written.value)) {
-                Some(model) => Some(model),
-                None => return self.refuse(&written, "`tokenizer_source` must be `base` or one of the models"),
+            Some(written) if written.value == "union" => Some(TokenizerSource::Union),
+            Some(written) if written.value == "base" && base.is_some() => base.map(TokenizerSource::Model),
+            Some(written) => match models.iter().position(|m| m.is(&self.reference(&written.value))) {
+                Some(model) => Some(TokenizerSource::Model(model)),
+                None => {
+                    return self.refuse(&written, "`tokenizer_source` must be `union`, `base` or one of the models");
+                }
             },
         };
         let out_type = match form.out_type {
@@ -103,13 +106,17 @@ impl Check<'_> {
         self.models(&form.models)
     }
 
+    /// What names no file is found out when it is opened.
+    fn reference(&self, written: &str) -> ModelRef {
+        ModelRef::read(written, |part| self.path(part)).unwrap_or_else(|| ModelRef::plain(written, self.path(written)))
+    }
+
     pub(super) fn models(&self, written: &Spanned<Vec<String>>) -> Result<Vec<ModelRef>, EvolveError> {
-        let models: Vec<ModelRef> =
-            written.value.iter().map(|m| ModelRef { written: m.clone(), path: self.path(m) }).collect();
+        let models: Vec<ModelRef> = written.value.iter().map(|m| self.reference(m)).collect();
         if models.is_empty() {
             return self.refuse(written, "`models` is empty; it needs at least one entry");
         }
-        match (0..models.len()).find(|&i| models[..i].iter().any(|m| m.path == models[i].path)) {
+        match (0..models.len()).find(|&i| models[..i].iter().any(|m| m.is(&models[i]))) {
             Some(i) => self.refuse(written, format!("`{}` is named twice", models[i].written)),
             None => Ok(models),
         }
@@ -125,7 +132,7 @@ impl Check<'_> {
         let pool: Vec<Option<usize>> = match (&form.models, genome) {
             (Some(named), Some(_)) => {
                 let others = self.models(named)?.into_iter().map(|other| {
-                    Some(models.iter().position(|m| m.path == other.path).unwrap_or_else(|| {
+                    Some(models.iter().position(|m| m.is(&other)).unwrap_or_else(|| {
                         models.push(other);
                         models.len() - 1
                     }))

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::folder;
 use crate::evolve::{Algorithm, Config, EvolveError, Gains, Start};
-use crate::recipe::{MAX_BLOCKS, OutType, PathScale};
+use crate::recipe::{MAX_BLOCKS, OutType, PathScale, TokenizerSource};
 
 const GOOD: &str = "\
 genome:
@@ -53,7 +53,7 @@ search: {space: parameter, algorithm: cma_es, population: 7, sigma: 0.1, start: 
 ";
     let config = parse(text).unwrap();
     let genome = config.genome.as_ref().unwrap();
-    assert_eq!((genome.searched, genome.base, genome.tokenizer_source), (2, Some(2), Some(2)));
+    assert_eq!((genome.searched, genome.base, genome.tokenizer_source), (2, Some(2), Some(TokenizerSource::Model(2))));
     assert_eq!((genome.layer_granularity, genome.normalize, genome.smooth), (2, Some(false), true));
     assert_eq!((genome.allow_negative_weights, genome.out_type), (true, OutType::F16));
     assert_eq!(config.tasks[0].weight, -2.0);
@@ -83,8 +83,16 @@ fn wrong_files_are_told_where_and_why() {
         (genome("merge_method: ties"), "3:17", "`ties` needs a `base_model`"),
         (genome("merge_method: slerp\n  base_model: c.gguf"), "3:17", "picks its base among `models`"),
         (genome("merge_method: slerp\n  smooth: true"), "3:17", "no `smooth`"),
-        (genome("merge_method: linear\n  tokenizer_source: x.gguf"), "4:21", "must be `base` or one of the models"),
-        (genome("merge_method: linear\n  tokenizer_source: base"), "4:21", "must be `base` or one of the models"),
+        (
+            genome("merge_method: linear\n  tokenizer_source: x.gguf"),
+            "4:21",
+            "must be `union`, `base` or one of the models",
+        ),
+        (
+            genome("merge_method: linear\n  tokenizer_source: base"),
+            "4:21",
+            "must be `union`, `base` or one of the models",
+        ),
         (genome("merge_method: linear\n  out_type: q4_k"), "4:13", "no `out_type` is called `q4_k`"),
         (genome("merge_method: linear\n  layer_granularity: -1"), "4:22", "a whole number from 0 up belongs here"),
         (GOOD.replace(", b.gguf", ""), "2:11", "at least two models"),

@@ -147,7 +147,7 @@ fn tokens_that_differ_are_counted_and_the_first_is_shown() {
         tiny.metadata.insert("tokenizer.ggml.tokens", other);
     };
     let found = bent(tokens);
-    assert_eq!(kinds(&found), [("tokenizer.ggml.tokens", Blocks::TokenTables)]);
+    assert_eq!(kinds(&found), [("tokenizer.ggml.tokens", Blocks::TokenRows)]);
     assert_eq!(found[0].values[0].1, "8 tokens");
     assert_eq!(found[0].values[1].1, "8 tokens (2 differ, first \"x\\n\" for \"t2\" at id 2)");
 }
@@ -162,7 +162,7 @@ fn a_longer_vocabulary_keeps_token_tables_apart() {
         tiny.add("token_embd.weight", &[32, 9], GgmlType::F16);
     });
     let keys = ["tokenizer.ggml.tokens", "token_embd.weight"];
-    assert_eq!(kinds(&found), keys.map(|key| (key, Blocks::TokenTables)));
+    assert_eq!(kinds(&found), keys.map(|key| (key, Blocks::TokenRows)));
     assert_eq!(found[0].values[1].1, "9 tokens");
     assert_eq!(found[1].values[1].1, "[32, 9]");
 }

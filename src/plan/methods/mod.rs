@@ -156,7 +156,7 @@ impl<'a> Case<'a> {
     }
 
     fn some(&self, inputs: impl Iterator<Item = usize>) -> Sources<'a> {
-        let (refs, data) = inputs.map(|i| (self.inputs[i].source, self.inputs[i].data)).unzip();
+        let (refs, data) = inputs.map(|i| (self.inputs[i].source, self.inputs[i].data.clone())).unzip();
         Sources { refs, data, slice: self.slice, elements: self.elements, row: self.row }
     }
 

@@ -106,9 +106,9 @@ mod tests {
 
     /// Two sources of 2 rows of 3 elements, which nobody looks at.
     fn sources() -> Sources<'static> {
-        let source = Source { ty: GgmlType::F32, data: &[0; 24] };
-        let refs = vec![SourceRef { parent: 0, tensor: 0 }, SourceRef { parent: 1, tensor: 0 }];
-        Sources { refs, data: vec![source; 2], slice: 0, elements: 6, row: 3 }
+        let source = Source::new(GgmlType::F32, &[0; 24]);
+        let refs = vec![SourceRef { parent: 0, tensor: 0, rows: 0 }, SourceRef { parent: 1, tensor: 0, rows: 0 }];
+        Sources { refs, data: vec![source.clone(), source], slice: 0, elements: 6, row: 3 }
     }
 
     #[test]

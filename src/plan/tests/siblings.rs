@@ -53,7 +53,7 @@ fn other_vocabularies_refuse_blends_and_permit_stacks() {
     let tokens: Vec<_> = (0..8u8).map(|id| vec![b'u', b'0' + id]).collect();
     other.metadata.insert("tokenizer.ggml.tokens", tokens.iter().map(Vec::as_slice).collect::<Strings>());
     let family = Family::of(&[&Tiny::llama(), &other]);
-    let tokens = [("tokenizer.ggml.tokens".to_owned(), Blocks::TokenTables)];
+    let tokens = [("tokenizer.ggml.tokens".to_owned(), Blocks::TokenRows)];
     assert_eq!(blocked(&family, &blend()), tokens);
     assert_eq!(blocked(&family, blended_slice()), tokens, "the embeddings follow the first slice");
     assert_eq!(blocked(&family, &stack(&[("a.gguf", 0, 1), ("b.gguf", 1, 2)])), []);

@@ -1,6 +1,6 @@
 //! What is learnt of the parents once is enough for every later recipe, and for the next run.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ggraft_kernels::{GgmlType, Program};
 
@@ -8,7 +8,7 @@ use super::{Family, draw, example, recipe};
 use crate::gguf::tests::Tiny;
 use crate::plan::{Cache, Plan, Siblings};
 use crate::recipe::methods::ParameterSpec;
-use crate::recipe::{METHODS, Recipe};
+use crate::recipe::{METHODS, ModelRef, Recipe};
 
 const MATRIX: &str = "blk.0.m.weight";
 const COUNT: usize = 300 * 256;
@@ -26,8 +26,9 @@ fn family() -> Family {
 
 /// These parents opened anew, with a cache.
 fn opened(family: &Family, names: &[&str], cache: &Path) -> Siblings {
-    let paths: Vec<PathBuf> = names.iter().map(|name| family.folder.path().join(name)).collect();
-    Siblings::open(paths.iter().map(PathBuf::as_path)).unwrap().cached(Cache::open(cache).unwrap())
+    let model = |name: &&str| ModelRef::plain(*name, family.folder.path().join(name));
+    let models: Vec<ModelRef> = names.iter().map(model).collect();
+    Siblings::open(&models).unwrap().cached(Cache::open(cache).unwrap())
 }
 
 fn plan(siblings: &Siblings, text: &str) -> Plan {

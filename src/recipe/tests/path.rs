@@ -71,7 +71,7 @@ fn what_is_written_back_is_the_same_path() {
             recipe.path.iter().map(|hop| (hop.model, hop.layers, hop.scale.to_bits())).collect()
         };
         assert_eq!(path(&again), path(&recipe), "{yaml}");
-        let rest = |r: &Recipe| (r.models.clone(), r.base_model, r.path_scale, r.out_type, r.tokenizer_source);
+        let rest = |r: &Recipe| (r.models.clone(), r.base_model, r.path_scale, r.out_type, r.tokenizer.clone());
         assert_eq!(rest(&again), rest(&recipe), "{yaml}");
         assert_eq!((again.method.name, again.slices.len()), (recipe.method.name, recipe.slices.len()), "{yaml}");
         assert_eq!(resolved_merge(&again), resolved_merge(&recipe), "{yaml}");
@@ -116,7 +116,7 @@ fn every_wrong_path_is_told_where_and_why() {
         assert!(message.starts_with("dir/r.yaml:") && message.contains(&expected), "{text}\n  {message}");
     }
     let unknown = |path: Vec<Hop>| {
-        let model = ModelRef { written: "a".to_owned(), path: "a".into() };
+        let model = ModelRef::plain("a", "a");
         let method = MethodSpec::find("passthrough").unwrap();
         Recipe { path, ..Recipe::new(method, vec![model], vec![]) }.checked().unwrap_err().to_string()
     };

@@ -30,13 +30,25 @@ fn every_wrong_recipe_is_told_where_and_why() {
         ("merge_method: linear\nslices: []\n", "2:9: `slices` is empty"),
         ("merge_method: linear\nmodels: 3\n", "2:9: a list belongs here"),
         ("merge_method: linear\nmodels:\n  - model: ''\n", "3:12: `model` is ``"),
-        ("merge_method: linear\nmodels:\n  - model: a.gguf+lora\n", "3:12: the LoRA suffix of `a.gguf+lora` is not supported yet"),
-        ("merge_method: linear\nmodels:\n  - {model: {model: a, lora: b}}\n", "3:24: unknown key `lora`"),
+        ("merge_method: linear\nmodels:\n  - model: a.gguf+\n", "3:12: `model` is `a.gguf+`: it must be the path of a GGUF file, or `model.gguf+adapter.gguf`"),
+        ("merge_method: linear\nmodels:\n  - {model: {model: a, lorra: b}}\n", "3:24: unknown key `lorra`: did you mean `lora`?"),
+        ("merge_method: linear\nmodels:\n  - {model: {model: a, lora: {x: y}}}\n", "expected the path of an adapter, or a list of them"),
+        ("merge_method: linear\nmodels:\n  - {model: {model: a, lora: ''}}\n", "3:13: `model` is `a+`: it must be"),
+        ("merge_method: linear\nmodels:\n  - {model: {model: a, lora: [b,b,b,b,b,b,b,b,b,b,b,b,b,b,b,b,b]}}\n", "3:13: 17 adapters on one model; the limit is 16"),
+        ("merge_method: linear\nmodels:\n  - {model: a.gguf+b.gguf}\n  - {model: {model: ./a.gguf, lora: [./b.gguf]}}\n", "4:5: `a.gguf+b.gguf` is listed twice"),
         ("merge_method: linear\nmodels:\n  - {model: a}\n  - {model: ./a}\n", "4:5: `a` is listed twice"),
         ("merge_method: linear\nmodels: [{model: a}]\nout_type: q4_k\n", "3:11: `out_type` is `q4_k`: it must be `q8_0`, `f16`"),
-        ("merge_method: linear\nmodels: [{model: a}]\ntokenizer_source: union\n", "3:19: the vocabulary of `union` is not supported yet; take one model's"),
+        ("merge_method: linear\nmodels: [{model: a}]\ntokenizer_source: onion\n", "3:19: `tokenizer_source` is `onion`: it must be one of the models of this recipe"),
         ("merge_method: linear\nmodels: [{model: a}]\ntokenizer_source: base\n", "3:19: `tokenizer_source` is `base`: there is no `base_model`"),
-        ("merge_method: linear\nmodels: [{model: a}]\ntokenizer: {source: a, tokens: {}}\n", "3:12: building a new vocabulary is not supported yet"),
+        ("merge_method: linear\nmodels: [{model: a}]\ntokenizer: {sauce: a}\n", "3:13: unknown key `sauce`: did you mean `source`?"),
+        ("merge_method: linear\nmodels: [{model: a}]\ntokenizer: {pad_to_multiple_of: 0}\n", "3:33: `pad_to_multiple_of` is 0: it must be from 1 to 65536"),
+        ("merge_method: linear\nmodels: [{model: a}]\ntokenizer: {tokens: {t: {force: true}}}\n", "the key `source` is missing"),
+        ("merge_method: linear\nmodels: [{model: a}]\ntokenizer: {tokens: {t: {source: b}}}\n", "`t` is `b`: it must be one of the models of this recipe"),
+        ("merge_method: linear\nmodels: [{model: a}]\ntokenizer: {tokens: {t: {source: {kind: one}}}}\n", "`t` is `one`: `kind` must be `zero` or `model_token`"),
+        ("merge_method: linear\nmodels: [{model: a}]\ntokenizer: {tokens: {t: {source: {kind: zero, model: a}}}}\n", "`t` is `zero`: a row of zeros has no `model`"),
+        ("merge_method: linear\nmodels: [{model: a}]\ntokenizer: {tokens: {t: {source: {kind: model_token, token: u}}}}\n", "it needs a `model`"),
+        ("merge_method: linear\nmodels: [{model: a}]\ntokenizer: {tokens: {t: {source: {kind: model_token, model: a}}}}\n", "it needs either `token` or `token_id`"),
+        ("merge_method: linear\nmodels: [{model: a}]\ntokenizer: {tokens: {t: {source: {token_id: 3}}}}\n", "`{kind: model_token, ..}` belongs here"),
         ("merge_method: linear\nmodels: [{model: a}]\ntokenizer_source: a\ntokenizer: {source: a}\n", "4:12: `tokenizer` is given too"),
         ("merge_method: linear\nmodels: [{model: a, parameters: {weight: 1}}]\nbase_model: b\n", "3:13: `linear` has no base: `base_model` counts as one more input"),
         ("merge_method: slerp\nmodels: [{model: a}, {model: b}]\nparameters: {t: 0.5}\n", "2:9: `slerp` merges relative to a base model"),
@@ -144,7 +156,7 @@ fn hostile_files_end_in_an_error_and_soon() {
 
 #[test]
 fn a_recipe_built_in_code_is_checked_like_a_file() {
-    let model = || ModelRef { written: "a".to_owned(), path: "a".into() };
+    let model = || ModelRef::plain("a", "a");
     let build = |source: Source| {
         let slice = Slice { sources: vec![source], ..Slice::default() };
         Recipe::new(MethodSpec::find("linear").unwrap(), vec![model()], vec![slice]).checked()
@@ -177,7 +189,7 @@ static EXOTIC: MethodSpec = MethodSpec {
 };
 
 fn exotic(sources: usize, base_model: Option<usize>, rounds: Vec<f64>) -> Result<Recipe, RecipeError> {
-    let model = |i: usize| ModelRef { written: format!("m{i}"), path: format!("m{i}").into() };
+    let model = |i: usize| ModelRef::plain(format!("m{i}"), format!("m{i}"));
     let slice = Slice {
         sources: (0..sources).map(|model| Source { model, ..Source::default() }).collect(),
         ..Slice::default()

@@ -101,7 +101,9 @@ impl From<CatalogError> for ApiError {
             CatalogError::ReadOnly { .. } | CatalogError::Permanent { .. } => Self::new(StatusCode::CONFLICT, message),
             CatalogError::TooMany => Self::new(StatusCode::CONFLICT, message),
             CatalogError::Template => Self { param: Some("chat_template".to_owned()), ..Self::bad(message) },
-            CatalogError::Parents(ParentsError::Replaced { .. }) => Self::new(StatusCode::CONFLICT, message),
+            CatalogError::Parents(ParentsError::Replaced { .. } | ParentsError::Memory { .. }) => {
+                Self::new(StatusCode::CONFLICT, message)
+            }
             CatalogError::BadId { .. } => Self { param: Some("id".to_owned()), ..Self::bad(message) },
             CatalogError::Recipe(_) | CatalogError::Parents(_) => Self::bad(message).code("invalid_recipe"),
             CatalogError::Model(error) => error.into(),

@@ -24,14 +24,17 @@ pub(super) async fn list(State(app): State<App>) -> Json<Value> {
             "created_here": app.catalog.is_made_here(&r.id),
         })
     };
-    let parents = app.catalog.parents.known().iter().map(|k| {
+    let parents = app.catalog.parents.served().iter().map(|s| {
         json!({
-            "name": k.name, "architecture": k.architecture, "block_count": k.block_count, "parameters": k.parameters,
-            "size_bytes": k.size_bytes,
+            "name": s.name, "architecture": s.architecture, "block_count": s.block_count, "parameters": s.parameters,
+            "size_bytes": s.size_bytes,
         })
     });
+    let adapters = app.catalog.parents.known().iter().filter(|k| k.factor_bytes.is_some());
+    let adapters = adapters.map(|k| json!({ "name": k.name, "size_bytes": k.size_bytes }));
     Json(json!({
         "data": app.catalog.all().iter().map(entry).collect::<Vec<_>>(), "parents": parents.collect::<Vec<_>>(),
+        "adapters": adapters.collect::<Vec<_>>(),
         "methods": METHODS.iter().map(method).collect::<Vec<_>>(), "out_types": OutType::ALL.map(OutType::name),
         "path_scales": PathScale::ALL.map(PathScale::name), "study": app.study.is_some(),
     }))
