@@ -53,7 +53,7 @@ impl<T> Generator<T> {
     /// Puts a request into the free slot whose last tokens it has most in common with.
     ///
     /// # Errors
-    /// [`ModelError::EmptyPrompt`], [`ModelError::TooLong`], [`ModelError::Grammar`], with the tag; nothing runs then.
+    /// [`ModelError::EmptyPrompt`], [`ModelError::TooLong`], with the tag; nothing runs then.
     ///
     /// # Panics
     /// If no slot is free; ask [`Generator::free`] first.
@@ -71,7 +71,7 @@ impl<T> Generator<T> {
             free.max_by_key(|(index, slot)| (slot.common_prefix(&request), std::cmp::Reverse((slot.used, *index))));
         let (index, slot) = best.expect("the caller has asked whether a slot is free");
         let common = slot.common_prefix(&request);
-        let job = Job::new(tag, request, common, live.vocabulary())?;
+        let job = Job::new(tag, request, common, live.vocabulary());
         let sequence = u32::try_from(index).expect("a slot of the context");
         let kept = live.truncate(sequence, common);
         let slot = &mut self.slots[index];

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::text::Text;
 use super::{End, Likelihood, Output, PromptLikelihoods, Reason, Request, Token};
-use crate::model::{LlamaToken, ModelError, Sampler, Vocabulary};
+use crate::model::{LlamaToken, Sampler, Vocabulary};
 
 /// A sequence of the context.
 pub(super) struct Slot<T> {
@@ -68,20 +68,12 @@ impl<T> Slot<T> {
 }
 
 impl<T> Job<T> {
-    pub(super) fn new(
-        tag: T,
-        mut request: Request,
-        reused: usize,
-        vocabulary: &Vocabulary,
-    ) -> Result<Self, (T, ModelError)> {
-        let sampler = match Sampler::new(&request.sampling, vocabulary, &request.prompt) {
-            Ok(sampler) => sampler,
-            Err(error) => return Err((tag, error)),
-        };
+    pub(super) fn new(tag: T, mut request: Request, reused: usize, vocabulary: &Vocabulary) -> Self {
+        let sampler = Sampler::new(&request.sampling, vocabulary, &request.prompt);
         let text = Text::new(std::mem::take(&mut request.stop));
         let (start, likelihoods) = (Instant::now(), Vec::new());
         let (next, generated, first_token) = (None, 0, None);
-        Ok(Self { tag, request, sampler, text, likelihoods, next, reused, generated, start, first_token })
+        Self { tag, request, sampler, text, likelihoods, next, reused, generated, start, first_token }
     }
 
     /// What the prompt's positions should tell, if anything.

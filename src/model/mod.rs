@@ -4,6 +4,7 @@
 
 mod chat;
 mod error;
+mod grammar;
 mod live;
 mod load;
 mod log;
@@ -13,10 +14,11 @@ mod weights;
 
 pub use chat::Message;
 pub use error::ModelError;
+pub use grammar::{Grammar, MAX_GRAMMAR_BYTES};
 pub use live::{Live, Swap};
 pub use llama_cpp_2::llama_batch::LlamaBatch;
 pub use llama_cpp_2::token::LlamaToken;
-pub use sampler::{MAX_GRAMMAR_BYTES, Sampler, Sampling, json_schema_to_grammar, most_likely};
+pub use sampler::{Sampler, Sampling, most_likely};
 pub use vocabulary::Vocabulary;
 
 /// How llama.cpp computes; llama.cpp's own flags.

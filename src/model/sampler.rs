@@ -6,15 +6,11 @@ use llama_cpp_2::token::data::LlamaTokenData;
 use llama_cpp_2::token::data_array::LlamaTokenDataArray;
 use llama_cpp_2::token::logit_bias::LlamaLogitBias;
 
+use super::grammar::{Follower, Grammar};
 use super::{ModelError, Vocabulary};
 
-/// Longest grammar or JSON schema in bytes.
-pub const MAX_GRAMMAR_BYTES: usize = 64 << 10;
-/// Brackets open at once in a grammar or schema: llama.cpp's parsers call themselves for each.
-const MAX_NESTING: usize = 128;
-
 /// Settings of the samplers, named and meant as llama.cpp's.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Sampling {
     /// 0 takes the most likely token.
     pub temperature: f32,
@@ -34,8 +30,8 @@ pub struct Sampling {
     pub presence_penalty: f32,
     /// Added to the logits of these tokens.
     pub logit_bias: Vec<(LlamaToken, f32)>,
-    /// A grammar in GBNF that the answer must follow from its first token on.
-    pub grammar: Option<String>,
+    /// What the answer must follow from its first token on.
+    pub grammar: Option<Grammar>,
     /// For what is drawn.
     pub seed: u32,
 }
@@ -74,36 +70,6 @@ impl Sampling {
     }
 }
 
-/// A GBNF grammar for JSON that follows `schema`, as llama.cpp writes it (`json-schema-to-grammar.cpp`).
-///
-/// # Errors
-/// [`ModelError::Grammar`] for a schema that it cannot express, or one beyond the limits.
-pub fn json_schema_to_grammar(schema: &str) -> Result<String, ModelError> {
-    within_limits("schema", schema)?;
-    llama_cpp_2::json_schema_to_grammar(schema)
-        .map_err(|_| ModelError::Grammar { reason: "llama.cpp has no grammar for this JSON schema".to_owned() })
-}
-
-fn within_limits(what: &str, text: &str) -> Result<(), ModelError> {
-    let refuse = |reason| Err(ModelError::Grammar { reason });
-    if text.len() > MAX_GRAMMAR_BYTES {
-        return refuse(format!("the {what} has {} bytes, the limit is {MAX_GRAMMAR_BYTES}", text.len()));
-    }
-    // Brackets in strings count too, and closing ones that match nothing do not take away: more than are really nested, never fewer.
-    let mut depth = 0usize;
-    for byte in text.bytes() {
-        match byte {
-            b'(' | b'[' | b'{' => depth += 1,
-            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > MAX_NESTING {
-            return refuse(format!("the {what} opens more than {MAX_NESTING} brackets at once"));
-        }
-    }
-    Ok(())
-}
-
 /// The samplers of one sequence, with what they remember of it.
 pub struct Sampler {
     /// `None` where the most likely token is all that is asked for.
@@ -112,20 +78,17 @@ pub struct Sampler {
 
 struct Chain {
     samplers: LlamaSampler,
-    grammar: Option<LlamaSampler>,
+    grammar: Option<Follower>,
 }
 
 impl Sampler {
     /// Samplers for what follows `prompt`, whose last tokens count as recent.
-    ///
-    /// # Errors
-    /// [`ModelError::Grammar`] for a grammar that llama.cpp cannot read.
-    pub fn new(sampling: &Sampling, vocabulary: &Vocabulary, prompt: &[LlamaToken]) -> Result<Self, ModelError> {
+    pub fn new(sampling: &Sampling, vocabulary: &Vocabulary, prompt: &[LlamaToken]) -> Self {
         let plain = !sampling.penalizes() && sampling.logit_bias.is_empty() && sampling.grammar.is_none();
         if sampling.temperature <= 0.0 && plain {
-            return Ok(Self { chain: None });
+            return Self { chain: None };
         }
-        let grammar = sampling.grammar.as_deref().map(|text| grammar(text, vocabulary)).transpose()?;
+        let grammar = sampling.grammar.as_ref().map(Follower::new);
         let tokens = i32::try_from(vocabulary.len()).unwrap_or(i32::MAX);
         let mut samplers = Vec::new();
         if !sampling.logit_bias.is_empty() {
@@ -161,7 +124,7 @@ impl Sampler {
         let mut samplers = LlamaSampler::chain(samplers, true);
         let recent = prompt.len().saturating_sub(usize::try_from(sampling.repeat_last_n).unwrap_or(0));
         samplers.accept_many(&prompt[recent..]);
-        Ok(Self { chain: Some(Chain { samplers, grammar }) })
+        Self { chain: Some(Chain { samplers, grammar }) }
     }
 
     /// Chooses the token after the position that `logits` belong to.
@@ -183,22 +146,22 @@ impl Sampler {
 impl Chain {
     /// As llama.cpp's `common_sampler_sample`: the grammar is asked about the one token chosen, and about all only if it refuses that.
     fn sample(&mut self, logits: &[f32]) -> Result<LlamaToken, ModelError> {
-        let dead_end = || ModelError::Grammar { reason: "no token can follow what was generated so far".to_owned() };
         let mut all = candidates(logits);
         all.apply_sampler(&mut self.samplers);
         let mut token = all.selected_token().ok_or(ModelError::NotANumber)?;
         if let Some(grammar) = &mut self.grammar {
-            if !allows(grammar, token) {
+            if !grammar.allows(token)? {
+                let allowed = grammar.allowed()?;
                 let mut all = candidates(logits);
-                all.apply_sampler(grammar);
-                all.data.retain(|candidate| candidate.logit() != f32::NEG_INFINITY);
+                all.data.retain(|candidate| allowed.is_allowed(candidate.id().0.cast_unsigned()));
                 if all.data.is_empty() {
-                    return Err(dead_end());
+                    let reason = "no token can follow what was generated so far".to_owned();
+                    return Err(ModelError::Grammar { reason });
                 }
                 all.apply_sampler(&mut self.samplers);
                 token = all.selected_token().ok_or(ModelError::NotANumber)?;
             }
-            grammar.try_accept(token).map_err(|_| dead_end())?;
+            grammar.accept(token)?;
         }
         self.samplers.accept(token);
         Ok(token)
@@ -210,18 +173,6 @@ fn candidates(logits: &[f32]) -> LlamaTokenDataArray {
     let logit = |l: &f32| if l.is_nan() { f32::NEG_INFINITY } else { *l };
     let tokens = (0..).map(LlamaToken).zip(logits).map(|(token, l)| LlamaTokenData::new(token, logit(l), 0.0));
     LlamaTokenDataArray::from_iter(tokens, false)
-}
-
-fn allows(grammar: &mut LlamaSampler, token: LlamaToken) -> bool {
-    let mut one = LlamaTokenDataArray::new(vec![LlamaTokenData::new(token, 1.0, 0.0)], false);
-    one.apply_sampler(grammar);
-    one.data.first().is_some_and(|candidate| candidate.logit() != f32::NEG_INFINITY)
-}
-
-fn grammar(text: &str, vocabulary: &Vocabulary) -> Result<LlamaSampler, ModelError> {
-    within_limits("grammar", text)?;
-    super::log::take_trouble();
-    vocabulary.grammar(text).map_err(|e| ModelError::Grammar { reason: format!("{e}: {}", super::log::take_trouble()) })
 }
 
 /// Index of the largest logit, the first of equals; NaNs never win.
@@ -249,18 +200,5 @@ mod tests {
         ] {
             assert_eq!(most_likely(logits), LlamaToken(want), "{logits:?}");
         }
-    }
-
-    #[test]
-    fn deep_and_long_grammars_are_refused_before_llama_cpp_sees_them() {
-        let refused = |text: &str| match within_limits("grammar", text) {
-            Err(ModelError::Grammar { reason }) => reason,
-            other => panic!("{other:?}"),
-        };
-        assert!(refused(&"(".repeat(129)).contains("128 brackets"));
-        assert!(refused(&"a".repeat(MAX_GRAMMAR_BYTES + 1)).contains("65537 bytes"));
-        assert!(within_limits("grammar", &"()".repeat(1000)).is_ok());
-        assert!(json_schema_to_grammar("{").is_err());
-        assert!(json_schema_to_grammar(r#"{"type":"object","properties":{"a":{"type":"integer"}}}"#).is_ok());
     }
 }

@@ -1,17 +1,16 @@
 //! The tokenizer of a GGUF file, loaded once and shared by every virtual model made from it.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use llama_cpp_2::GrammarError;
 use llama_cpp_2::model::LlamaModel;
-use llama_cpp_2::sampling::LlamaSampler;
 use llama_cpp_2::token::LlamaToken;
+use llguidance::ParserFactory;
 use serde_json::{Map, Value as Json};
 
-use super::ModelError;
 use super::chat::{ChatTemplate, Message};
 use super::load::{Purpose, load};
+use super::{ModelError, grammar};
 
 /// A vocabulary: text to tokens and back, and chats to text. A clone shares the tokenizer.
 #[derive(Clone)]
@@ -26,6 +25,8 @@ struct Tokenizer {
     model: LlamaModel,
     chat_template: Option<ChatTemplate>,
     trained_context: Option<u32>,
+    /// What grammars are compiled with, once there is one.
+    grammars: OnceLock<Result<ParserFactory, String>>,
 }
 
 impl Vocabulary {
@@ -42,7 +43,9 @@ impl Vocabulary {
             .and_then(|architecture| model.meta_val_str(&format!("{architecture}.context_length")))
             .ok()
             .and_then(|length| length.parse().ok());
-        let tokenizer = Tokenizer { model, chat_template: own_template.map(ChatTemplate::new), trained_context };
+        let chat_template_of_file = own_template.map(ChatTemplate::new);
+        let tokenizer =
+            Tokenizer { model, chat_template: chat_template_of_file, trained_context, grammars: OnceLock::new() };
         Ok(Self { tokenizer: Arc::new(tokenizer), chat_template: None }.with_chat_template(chat_template))
     }
 
@@ -111,9 +114,26 @@ impl Vocabulary {
         usize::try_from(token.0).is_ok_and(|number| number < self.len()).then_some(token)
     }
 
-    /// A sampler that lets only tokens through which follow the GBNF grammar `text` from its rule `root` on.
-    pub(super) fn grammar(&self, text: &str) -> Result<LlamaSampler, GrammarError> {
-        LlamaSampler::grammar(&self.tokenizer.model, text, "root")
+    /// What grammars for this vocabulary are compiled with.
+    pub(super) fn grammars(&self) -> Result<&ParserFactory, ModelError> {
+        let build = || {
+            let tokens = (0..).map(LlamaToken).take(self.len());
+            let ends: Vec<u32> =
+                tokens.clone().filter(|token| self.is_end(*token)).map(|t| t.0.cast_unsigned()).collect();
+            // Control tokens have no text, and what ends an answer is no part of it, whatever its text.
+            let text = |token| if self.is_end(token) { Vec::new() } else { self.piece(token, false) };
+            let mut pieces: Vec<Vec<u8>> = tokens.map(text).collect();
+            pieces.iter_mut().filter(|piece| piece.len() > grammar::MAX_TOKEN_BYTES).for_each(Vec::clear);
+            grammar::factory(&pieces, &ends)
+        };
+        let built = self.tokenizer.grammars.get_or_init(build).as_ref();
+        built.map_err(|reason| ModelError::Grammar { reason: format!("not over this vocabulary: {reason}") })
+    }
+
+    /// llama.cpp's own sampler for a GBNF grammar, which must be a good one.
+    #[cfg(test)]
+    pub(super) fn llama_cpp_grammar(&self, text: &str) -> llama_cpp_2::sampling::LlamaSampler {
+        llama_cpp_2::sampling::LlamaSampler::grammar(&self.tokenizer.model, text, "root").unwrap()
     }
 
     /// Number of tokens.

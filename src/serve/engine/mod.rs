@@ -25,7 +25,7 @@ use work::{Kind, Place, Work};
 
 pub use work::{Embedded, Event, Problem, Swapped};
 
-/// llama.cpp's parsers of grammars call themselves for each bracket; this is room for far more than the limits let through.
+/// Regular expressions in schemas are as deep as their brackets; this is room for far more than the limits let through.
 const STACK_BYTES: usize = 64 << 20;
 
 /// How models are run.

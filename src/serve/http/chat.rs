@@ -71,7 +71,8 @@ pub(super) async fn chat(State(app): State<App>, Body(json): Body<Value>) -> Res
         return Err(ApiError::field("top_logprobs", format!("{top} is not from 0 to {MAX_TOP}")));
     }
     let likelihoods = request.logprobs.unwrap_or(false).then_some(top);
-    let requests = fields.requests(prompt, max_tokens, &revision, likelihoods, None)?;
+    let sampling = fields.sampling(&vocabulary)?;
+    let requests = fields.requests(prompt, max_tokens, &sampling, &revision, likelihoods, None)?;
     let count = requests.len();
     let events = app.engine.ask(&revision, requests)?;
     if fields.streams() {

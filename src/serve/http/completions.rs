@@ -53,13 +53,14 @@ pub(super) async fn completions(State(app): State<App>, Body(json): Body<Value>)
     let echo = request.echo.unwrap_or(false);
     let asked = block_in_place(|| read_prompts(request.prompt, &vocabulary))?;
     let max_tokens = request.max_tokens.unwrap_or(MAX_TOKENS);
+    let sampling = fields.sampling(&vocabulary)?;
     let mut requests: Vec<Request> = Vec::new();
     let choices = fields.choices()?;
     app.check_count("prompt", asked.len().saturating_mul(choices))?;
     for prompt in &asked {
         let of_prompt = request.logprobs.filter(|_| echo);
         let tokens = prompt.tokens.clone();
-        requests.extend(fields.requests(tokens, max_tokens, &revision, request.logprobs, of_prompt)?);
+        requests.extend(fields.requests(tokens, max_tokens, &sampling, &revision, request.logprobs, of_prompt)?);
     }
     let count = requests.len();
     let events = app.engine.ask(&revision, requests)?;

@@ -5,11 +5,12 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::task::block_in_place;
 
 use super::body::OneOrMany;
 use super::error::ApiError;
 use crate::generate::{PromptLikelihoods, Request};
-use crate::model::{LlamaToken, ModelError, Sampler, Sampling, Vocabulary, json_schema_to_grammar};
+use crate::model::{Grammar, LlamaToken, ModelError, Sampling, Vocabulary};
 use crate::serve::revision::Revision;
 
 /// Choices of one prompt.
@@ -102,17 +103,13 @@ impl Fields {
         Ok(stops)
     }
 
-    fn sampling(&self, vocabulary: &Vocabulary) -> Result<Sampling, ApiError> {
+    /// How tokens are chosen, but for the seed; compiles the grammar if there is one.
+    pub fn sampling(&self, vocabulary: &Vocabulary) -> Result<Sampling, ApiError> {
         let default = Sampling::llama_cpp();
         let within = |name: &str, value: Option<f32>, default: f32, low: f32, high: f32| match value {
             None => Ok(default),
             Some(value) if (low..=high).contains(&value) => Ok(value),
             Some(value) => Err(ApiError::field(name, format!("{value} is not from {low} to {high}"))),
-        };
-        let seed = match self.seed {
-            Some(seed) if seed >= 0 => (seed & i64::from(u32::MAX)) as u32,
-            // Every `RandomState` has other keys: a random number without a generator of our own.
-            _ => RandomState::new().build_hasher().finish() as u32,
         };
         Ok(Sampling {
             temperature: within("temperature", self.temperature, default.temperature, 0.0, 100.0)?,
@@ -124,9 +121,18 @@ impl Fields {
             frequency_penalty: within("frequency_penalty", self.frequency_penalty, 0.0, -100.0, 100.0)?,
             presence_penalty: within("presence_penalty", self.presence_penalty, 0.0, -100.0, 100.0)?,
             logit_bias: self.biases(vocabulary)?,
-            grammar: self.grammar()?,
-            seed,
+            grammar: self.grammar(vocabulary)?,
+            seed: 0,
         })
+    }
+
+    /// Another one for each prompt if none is asked for.
+    fn seed(&self) -> u32 {
+        match self.seed {
+            Some(seed) if seed >= 0 => (seed & i64::from(u32::MAX)) as u32,
+            // Every `RandomState` has other keys: a random number without a generator of our own.
+            _ => RandomState::new().build_hasher().finish() as u32,
+        }
     }
 
     fn biases(&self, vocabulary: &Vocabulary) -> Result<Vec<(LlamaToken, f32)>, ApiError> {
@@ -156,7 +162,7 @@ impl Fields {
     }
 
     /// The grammar that is asked for, in whichever of the ways that OpenAI and llama.cpp have for it.
-    fn grammar(&self) -> Result<Option<String>, ApiError> {
+    fn grammar(&self, vocabulary: &Vocabulary) -> Result<Option<Grammar>, ApiError> {
         let object = || Ok(Some(serde_json::json!({ "type": "object" })));
         let schema = match &self.response_format {
             None => self.json_schema.clone(),
@@ -177,19 +183,26 @@ impl Fields {
                 }
             }?,
         };
-        match (schema, &self.grammar) {
-            (Some(_), Some(_)) => Err(ApiError::field("grammar", "a JSON schema is given as well; leave one out")),
-            (Some(schema), None) => Ok(Some(json_schema_to_grammar(&schema.to_string())?)),
-            (None, grammar) => Ok(grammar.clone().filter(|text| !text.trim().is_empty())),
+        if schema.is_some() && self.grammar.is_some() {
+            return Err(ApiError::field("grammar", "a JSON schema is given as well; leave one out"));
         }
+        let text = self.grammar.as_deref().filter(|text| !text.trim().is_empty());
+        // Large ones take their time.
+        let compiled = block_in_place(|| match (schema, text) {
+            (Some(schema), None) => Grammar::json_schema(&schema, vocabulary).map(Some),
+            (None, Some(text)) => Grammar::gbnf(text, vocabulary).map(Some),
+            _ => Ok(None),
+        });
+        Ok(compiled?)
     }
 
-    /// The requests for `prompt`, one for each choice, as far as the context allows. `max_tokens` is what was asked for, negative for as many
+    /// The requests for `prompt`, one for each choice, as far as the context allows. `sampling` is [`Self::sampling`]; `max_tokens` is what was asked for, negative for as many
     /// as there is room for.
     pub fn requests(
         &self,
         prompt: Vec<LlamaToken>,
         max_tokens: i64,
+        sampling: &Sampling,
         revision: &Revision,
         likelihoods: Option<usize>,
         prompt_likelihoods: Option<usize>,
@@ -203,16 +216,12 @@ impl Fields {
             return Err(ModelError::TooLong { prompt: prompt.len(), wanted: 1, limit: revision.context }.into());
         }
         let max_tokens = usize::try_from(max_tokens).unwrap_or(room).min(room);
-        let sampling = self.sampling(&revision.vocabulary)?;
-        if sampling.grammar.is_some() {
-            // Whatever is wrong with it is said before an answer begins.
-            Sampler::new(&sampling, &revision.vocabulary, &prompt)?;
-        }
+        let seed = self.seed();
         let stop = self.stops()?;
         let request = |choice: usize| Request {
             prompt: prompt.clone(),
             max_tokens,
-            sampling: Sampling { seed: sampling.seed.wrapping_add(choice as u32), ..sampling.clone() },
+            sampling: Sampling { seed: seed.wrapping_add(choice as u32), ..sampling.clone() },
             stop: stop.clone(),
             likelihoods,
             prompt_likelihoods: prompt_likelihoods.map(PromptLikelihoods::all),
