@@ -251,7 +251,7 @@ fn every_method_merges_adapters_as_it_merges_dense_models() {
         two("dare_ties", "parameters: {density: 0.5}"),
         two("della", "parameters: {density: 0.5, epsilon: 0.2, rescale: true}"),
         two("breadcrumbs_ties", "parameters: {density: 0.5, gamma: 0.05}"),
-        two("sce", "parameters: {select_topk: 0.5}"),
+        of_three("sce", "base_model: base.gguf", "parameters: {select_topk: 0.5}"),
         two("nuslerp", "parameters: {nuslerp_flatten: false}"),
         of_three("model_stock", "base_model: base.gguf", "parameters: {filter_wise: true}"),
         of_three("karcher", "", ""),

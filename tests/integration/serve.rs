@@ -71,21 +71,22 @@ impl Server {
             .spawn()
             .unwrap();
         let mut stderr = child.stderr.take().unwrap();
+        let stdout = child.stdout.take().unwrap();
         let reader = thread::spawn(move || {
             let mut text = String::new();
             let _ = stderr.read_to_string(&mut text);
             text
         });
+        let mut server = Self { child, address: String::new(), stderr: Mutex::new(Some(reader)) };
         let mut text = String::new();
-        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        for line in BufReader::new(stdout).lines() {
             text += &line.unwrap();
             if let Ok(object) = serde_json::from_str::<Value>(&text) {
-                let address = object["url"].as_str().unwrap().trim_start_matches("http://").to_owned();
-                return Self { child, address, stderr: Mutex::new(Some(reader)) };
+                server.address = object["url"].as_str().unwrap().trim_start_matches("http://").to_owned();
+                return server;
             }
         }
-        let _ = child.wait();
-        panic!("it did not start: {}", reader.join().unwrap());
+        panic!("it did not start: {}", server.stderr.lock().unwrap().take().unwrap().join().unwrap());
     }
 
     /// The quickstart's recipe and base.
@@ -399,7 +400,7 @@ fn answers_follow_a_json_schema() {
         |grammar: &str| server.post("/v1/completions", &json!({ "prompt": "a", "grammar": grammar, "temperature": 0 }));
     assert_eq!(text(&grammar(r#"root ::= "ab" "c""#).ok()), "abc");
     assert!(grammar("root ::= (").error(400).contains("grammar"));
-    assert!(grammar(&"(".repeat(1000)).error(400).contains("128 brackets"));
+    assert!(grammar(&format!("root ::= {}", "(".repeat(1000))).error(400).contains("128 brackets"));
     let unknown = json!({ "prompt": "a", "response_format": { "type": "xml" } });
     assert!(server.post("/v1/completions", &unknown).error(400).contains("`xml`"));
 }

@@ -440,7 +440,7 @@ impl<'a> Parser<'a> {
                 let one = self.at_most(symbol, 1);
                 let pairs = self.at_most(pair, (times - 1) / 2);
                 let mut alternatives = vec![vec![pairs, one]];
-                if times % 2 == 0 {
+                if times.is_multiple_of(2) {
                     alternatives.push(vec![self.exactly(pair, times / 2)]);
                 }
                 alternatives

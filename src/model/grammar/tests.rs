@@ -242,7 +242,8 @@ fn answers_are_what_their_schema_says() {
     }
     let within = |value: &Value, low: i64, high: i64| value.as_i64().is_some_and(|n| (low..=high).contains(&n));
     let is_short = |value: &Value| value.as_str().is_some_and(|text| text.chars().count() <= 3);
-    let cases: [(Value, &dyn Fn(&Value) -> bool); 8] = [
+    type Follows<'a> = &'a dyn Fn(&Value) -> bool;
+    let cases: [(Value, Follows); 8] = [
         (json!({ "enum": ["yes", "いいえ", 3, null, [1], { "a": "b" }] }), &|v| {
             [json!("yes"), json!("いいえ"), json!(3), Value::Null, json!([1]), json!({ "a": "b" })].contains(v)
         }),
