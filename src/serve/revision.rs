@@ -46,6 +46,14 @@ pub enum Source {
 }
 
 impl Revision {
+    /// `file` or `recipe`.
+    pub fn kind(&self) -> &'static str {
+        match self.source {
+            Source::File(_) => "file",
+            Source::Recipe { .. } => "recipe",
+        }
+    }
+
     /// The parent that the vocabulary follows, which speaks for the whole model.
     pub fn template(&self) -> &Parent {
         match &self.source {

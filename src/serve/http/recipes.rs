@@ -20,7 +20,7 @@ use crate::serve::revision::{Revision, Source};
 pub(super) async fn list(State(app): State<App>) -> Json<Value> {
     let entry = |r: &Arc<Revision>| {
         json!({
-            "id": r.id, "fingerprint": r.fingerprint, "kind": kind(r), "live": app.engine.is_live(r),
+            "id": r.id, "fingerprint": r.fingerprint, "kind": r.kind(), "live": app.engine.is_live(r),
             "created_here": app.catalog.is_made_here(&r.id),
         })
     };
@@ -65,13 +65,6 @@ fn method(spec: &MethodSpec) -> Value {
     })
 }
 
-fn kind(revision: &Revision) -> &'static str {
-    match revision.source {
-        Source::File(_) => "file",
-        Source::Recipe { .. } => "recipe",
-    }
-}
-
 /// One recipe.
 pub(super) async fn get(State(app): State<App>, Id(id): Id) -> Result<Json<Value>, ApiError> {
     let revision = app.catalog.get(Some(&id))?;
@@ -83,7 +76,7 @@ fn shown(app: &App, revision: &Revision) -> Result<Value, ApiError> {
     let (yaml, recipe) = written(revision)?;
     let initial = app.catalog.initial(&revision.id).map(|initial| written(&initial)).transpose()?;
     Ok(json!({
-        "id": revision.id, "fingerprint": revision.fingerprint, "kind": kind(revision), "yaml": yaml, "recipe": recipe,
+        "id": revision.id, "fingerprint": revision.fingerprint, "kind": revision.kind(), "yaml": yaml, "recipe": recipe,
         "initial": initial.map(|(_, recipe)| recipe),
         "architecture": revision.template().architecture(), "block_count": revision.block_count(),
         "live": app.engine.is_live(revision), "chat": revision.vocabulary.has_chat_template(),

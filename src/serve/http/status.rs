@@ -10,7 +10,7 @@ use super::App;
 use super::body::Id;
 use super::error::ApiError;
 use crate::model::Sampling;
-use crate::serve::revision::{Revision, Source};
+use crate::serve::revision::Revision;
 
 pub(super) async fn models(State(app): State<App>) -> Json<Value> {
     let data: Vec<Value> = app.catalog.all().iter().map(|revision| shown(&app, revision)).collect();
@@ -22,14 +22,10 @@ pub(super) async fn model(State(app): State<App>, Id(id): Id) -> Result<Json<Val
 }
 
 fn shown(app: &App, revision: &Revision) -> Value {
-    let kind = match revision.source {
-        Source::File(_) => "file",
-        Source::Recipe { .. } => "recipe",
-    };
     json!({
         "id": revision.id, "object": "model", "created": app.started, "owned_by": "ggraft",
         "meta": {
-            "kind": kind, "fingerprint": revision.fingerprint, "architecture": revision.template().architecture(),
+            "kind": revision.kind(), "fingerprint": revision.fingerprint, "architecture": revision.template().architecture(),
             "block_count": revision.block_count(), "parameters": revision.parameters(),
             "context_length": revision.context, "vocabulary_size": revision.vocabulary.len(),
             "live": app.engine.is_live(revision), "chat": revision.vocabulary.has_chat_template(),
