@@ -71,6 +71,32 @@ fn ranked_masks_keep_each_rank_with_its_own_probability() {
     }
 }
 
+/// What DARE promises: over many masks, a vector that was thinned out and brought back to its L1 norm is the whole one on average.
+#[test]
+fn random_masks_keep_the_vector_on_average() {
+    const N: usize = 512;
+    const MASKS: u32 = 2000;
+    let delta: Vec<f32> = values(3, N);
+    let norm = |v: &[f32]| v.iter().map(|x| f64::from(x.abs())).sum::<f64>();
+    for density in [0.2, 0.6] {
+        let mut mean = vec![0f64; N];
+        for mask in 0..MASKS {
+            let key = MaskKey { seed: [mask, 1], stream: [5, 6] };
+            let keep = Keep::Random { key, threshold: keep_threshold(density) };
+            let program = task_vectors(vec![vector(1, 1.0, keep)], false, false);
+            let kept = run_part(&program, &[vec![0.0; N], delta.clone()], 0..N);
+            let rescale = norm(&delta) / norm(&kept);
+            mean.iter_mut().zip(&kept).for_each(|(m, k)| *m += f64::from(*k) * rescale / f64::from(MASKS));
+        }
+        // Five standard errors of a Bernoulli mean; that the factor depends on the mask as well is far less for so many elements.
+        let sigma = ((1.0 - density) / density / f64::from(MASKS)).sqrt();
+        for (m, d) in mean.iter().zip(&delta) {
+            let d = f64::from(*d);
+            assert!((m - d).abs() <= 5.0 * sigma * d.abs(), "density {density}: {m} on average, not {d}");
+        }
+    }
+}
+
 #[test]
 fn sums_by_level_are_those_of_the_masks_themselves() {
     const ROW: usize = 3000;
