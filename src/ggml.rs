@@ -81,31 +81,77 @@ mod tests {
             .collect()
     }
 
-    #[test]
-    fn built_in_codecs_equal_those_of_ggml() {
-        let values = sample();
-        for ty in [GgmlType::F16, GgmlType::BF16, GgmlType::Q8_0] {
-            let mut theirs = vec![0; ty.row_size(values.len()).unwrap()];
-            encode(ty, &values, &mut theirs);
-            let source = values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
-            let mut ours = vec![0; theirs.len()];
-            one(&source, GgmlType::F32, ty, &mut ours);
-            assert_eq!(ours, theirs, "encoding {ty}");
+    /// Numbers that repeat nowhere, from -1 to 1.
+    fn noise(seed: u64, n: usize) -> Vec<f32> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / 8_388_608.0 - 1.0
+        };
+        (0..n).map(|_| next()).collect()
+    }
 
-            let mut theirs_back = vec![0f32; values.len()];
-            decode(ty, &ours, &mut theirs_back);
-            let mut ours_back = vec![0; values.len() * 4];
-            one(&ours, ty, GgmlType::F32, &mut ours_back);
-            let theirs_back: Vec<u8> = theirs_back.iter().flat_map(|v| v.to_le_bytes()).collect();
-            assert_eq!(ours_back, theirs_back, "decoding {ty}");
+    /// Weights as models have them, and what they never have: blocks of zeros, of one value, of one sign, very large and very small ones.
+    fn weights() -> Vec<f32> {
+        let mut weights = Vec::new();
+        for seed in 0..64 {
+            let scale = [0.02, 1.0, 1e-6, 3000.0][seed as usize % 4];
+            weights.extend(noise(seed, 1024).iter().zip(noise(seed + 1000, 1024)).map(|(a, b)| a * b * scale));
+        }
+        let zeros = [0.0; 300];
+        weights.extend(zeros.iter().chain(&[0.25; 300]).chain(&[-0.25; 300]).chain(&[-0.0; 124]));
+        weights.extend(noise(7, 1024).iter().map(|v| v.abs() + 0.1));
+        weights.extend(noise(8, 1024).iter().map(|v| -v.abs() - 0.1));
+        weights.extend(noise(9, 1024).iter().enumerate().map(|(i, v)| if i % 37 == 0 { *v } else { 0.0 }));
+        weights.extend(noise(10, 1024).iter().map(|v| v * 1e-30));
+        weights
+    }
+
+    /// Converts through a one-term sum.
+    fn one(source: &[u8], from: GgmlType, to: GgmlType, elements: usize) -> Vec<u8> {
+        use ggraft_kernels::{Program, Source, Term, run};
+        let program = Program::Sum { terms: vec![Term { source: 0, coefficient: 1.0 }], constant: 0.0 };
+        let mut out = vec![0; to.row_size(elements).unwrap()];
+        run(&program, &[Source::new(from, source)], to, 0..elements, &mut out, &CODECS);
+        out
+    }
+
+    fn f32_bytes(values: &[f32]) -> Vec<u8> {
+        values.iter().flat_map(|v| v.to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn built_in_decoders_equal_those_of_ggml() {
+        let elements = 64 * 1024;
+        for &ty in GgmlType::ALL.iter().filter(|ty| can_decode(**ty)) {
+            // Any bits are blocks; scales that are no numbers are none in ggml's either.
+            let bytes: Vec<u8> =
+                noise(3, ty.row_size(elements).unwrap()).iter().map(|v| (v * 1e6) as i32 as u8).collect();
+            let mut theirs = vec![0f32; elements];
+            decode(ty, &bytes, &mut theirs);
+            let ours = one(&bytes, ty, GgmlType::F32, elements);
+            for (i, (ours, theirs)) in ours.as_chunks().0.iter().zip(theirs).enumerate() {
+                let ours = f32::from_le_bytes(*ours);
+                // A sum of one term begins at zero, which takes the sign off a zero.
+                let same = ours.to_bits() == theirs.to_bits() || ours == theirs || ours.is_nan() && theirs.is_nan();
+                assert!(same, "{ty}, element {i}: {ours} is not {theirs}");
+            }
         }
     }
 
-    /// Converts 1024 elements through a one-term sum.
-    fn one(source: &[u8], from: GgmlType, to: GgmlType, out: &mut [u8]) {
-        use ggraft_kernels::{Program, Source, Term, run};
-        let program = Program::Sum { terms: vec![Term { source: 0, coefficient: 1.0 }], constant: 0.0 };
-        run(&program, &[Source::new(from, source)], to, 0..1024, out, &CODECS);
+    #[test]
+    fn built_in_encoders_equal_those_of_ggml() {
+        // A sum of one term begins at zero, which takes the sign off a zero.
+        let values: Vec<f32> = weights().iter().map(|v| v + 0.0).collect();
+        let source = f32_bytes(&values);
+        for &ty in GgmlType::ALL.iter().filter(|ty| can_encode(**ty) && can_decode(**ty)) {
+            let mut theirs = vec![0; ty.row_size(values.len()).unwrap()];
+            encode(ty, &values, &mut theirs);
+            let ours = one(&source, GgmlType::F32, ty, values.len());
+            let block = ours.chunks(ty.type_size()).zip(theirs.chunks(ty.type_size())).position(|(a, b)| a != b);
+            let differ = block.map(|b| &values[b * ty.block_size()..(b + 1) * ty.block_size()]);
+            assert!(differ.is_none(), "{ty}, block {block:?}: {differ:?}");
+        }
     }
 
     #[test]

@@ -3,35 +3,39 @@
 use std::ops::Range;
 
 use crate::keep::sparsify;
+use crate::mask::{Band, Mix, Vector, drop, mix};
 use crate::run::{decode, decoded, difference};
-use crate::{Codecs, LineTerm, Lines, Program, Source, TaskVector, Term};
+use crate::simd::{LANES, tiered};
+use crate::{Codecs, Keep, LineTerm, Lines, Program, Source, TaskVector, Term};
 
-/// Weight sums closer to zero are not divided by.
-const NO_WEIGHT: f32 = 1e-8;
 /// The least sum of shares that [`Program::Elected`] divides by.
 const LEAST_SHARE: f32 = 1e-6;
 /// The least distance that [`Program::Near`] divides by.
 const LEAST_DISTANCE: f32 = 1e-6;
 
-/// What `program` comes to over one tile; `scratch` is as long as the tile and holds one source of it.
+/// What `program` comes to over one tile; `scratch` is room for what it needs meanwhile, and grows to that.
 pub(crate) fn combine(
     program: &Program,
     sources: &[Source],
     tile: &Range<usize>,
     codecs: &Codecs,
     merged: &mut [f32],
-    scratch: &mut [f32],
+    scratch: &mut Vec<f32>,
 ) {
     match program {
         Program::Copy { source } => decode(&sources[*source], tile, codecs, merged),
         Program::Sum { terms, constant } => {
-            merged.fill(*constant);
-            for term in terms {
-                decode(&sources[term.source], tile, codecs, scratch);
-                add(merged, term.coefficient, scratch);
+            if terms.is_empty() {
+                merged.fill(*constant);
+            }
+            let scratch = room(scratch, tile.len());
+            for (i, term) in terms.iter().enumerate() {
+                let constant = (i == 0).then_some(*constant);
+                sources[term.source].accumulate(tile.clone(), constant, term.coefficient, codecs, merged, scratch);
             }
         }
         Program::LineSum { terms, lines, row } => {
+            let scratch = room(scratch, tile.len());
             merged.fill(0.0);
             for term in terms {
                 decode(&sources[term.source], tile, codecs, scratch);
@@ -39,17 +43,11 @@ pub(crate) fn combine(
             }
         }
         Program::TaskVectors { base, vectors, consensus, normalize, lambda } => {
-            decode(&sources[*base], tile, codecs, scratch);
-            let deltas: Vec<Vec<f32>> = vectors
-                .iter()
-                .map(|v| task_vector(v, &sources[*base], scratch, &sources[v.source], tile, codecs))
-                .collect();
-            mix(vectors, &deltas, *consensus, *normalize, merged);
-            for (m, b) in merged.iter_mut().zip(scratch) {
-                *m = *b + *m * lambda;
-            }
+            let how = Mix { consensus: *consensus, normalize: *normalize, lambda: *lambda };
+            task_vectors(&sources[*base], vectors, how, sources, tile, codecs, merged, scratch);
         }
         Program::Elected { base, vectors, select } => {
+            let scratch = room(scratch, tile.len());
             decode(&sources[*base], tile, codecs, scratch);
             let mut deltas = differences(vectors, scratch, sources, tile, codecs);
             for (k, (score, index)) in variances(&deltas).into_iter().zip(tile.start as u64..).enumerate() {
@@ -61,12 +59,14 @@ pub(crate) fn combine(
             add(merged, 1.0, scratch);
         }
         Program::Overlap { base, vectors, epsilon } => {
+            let scratch = room(scratch, tile.len());
             decode(&sources[*base], tile, codecs, scratch);
             let deltas = differences(vectors, scratch, sources, tile, codecs);
             overlap(vectors, &deltas, *epsilon, merged);
             add(merged, 1.0, scratch);
         }
         Program::Near { base, source, t } => {
+            let scratch = room(scratch, tile.len());
             decode(&sources[*base], tile, codecs, merged);
             decode(&sources[*source], tile, codecs, scratch);
             for (b, x) in merged.iter_mut().zip(scratch) {
@@ -75,6 +75,7 @@ pub(crate) fn combine(
             }
         }
         Program::Important { base, source, row, divergences, threshold } => {
+            let scratch = room(scratch, tile.len());
             decode(&sources[*base], tile, codecs, merged);
             decode(&sources[*source], tile, codecs, scratch);
             for (index, (b, x)) in tile.clone().zip(merged.iter_mut().zip(scratch)) {
@@ -97,9 +98,12 @@ pub(crate) fn combine(
     }
 }
 
-fn add(merged: &mut [f32], coefficient: f32, values: &[f32]) {
-    for (m, v) in merged.iter_mut().zip(values) {
-        *m += coefficient * *v;
+tiered! {
+    /// `merged += coefficient * values`.
+    pub(crate) fn add<V>(merged: &mut [f32], coefficient: f32, values: &[f32]) {
+        for (m, v) in merged.iter_mut().zip(values) {
+            *m += coefficient * *v;
+        }
     }
 }
 
@@ -122,21 +126,61 @@ fn add_lines(term: &LineTerm, lines: Lines, row: usize, first: usize, values: &[
     }
 }
 
-/// `weight * rescale * sparsify(source - base)` over one tile, of which `base` is decoded.
-fn task_vector(
-    v: &TaskVector,
-    base_source: &Source,
-    base: &[f32],
+/// The first `len` elements of `scratch`, with whatever is in them.
+fn room(scratch: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    if scratch.len() < len {
+        scratch.resize(len, 0.0);
+    }
+    &mut scratch[..len]
+}
+
+/// The base plus its mixed task vectors.
+fn task_vectors(
+    base: &Source,
+    vectors: &[TaskVector],
+    how: Mix,
+    sources: &[Source],
+    tile: &Range<usize>,
+    codecs: &Codecs,
+    merged: &mut [f32],
+    scratch: &mut Vec<f32>,
+) {
+    let len = tile.len().next_multiple_of(LANES);
+    let (sum, values) = room(scratch, len * (vectors.len() + 1)).split_at_mut(len);
+    let here = ..tile.len();
+    base.decode(tile.clone(), codecs, &mut sum[here]);
+    let mut prepared = Vec::with_capacity(vectors.len());
+    for (v, values) in vectors.iter().zip(values.chunks_mut(len)) {
+        let source = &sources[v.source];
+        source.decode(tile.clone(), codecs, &mut values[here]);
+        let band = Band::of(v.keep, tile.start, tile.len());
+        if let Keep::Ranked { .. } = v.keep {
+            drop_ranked(v.keep, base, source, tile, codecs, &sum[here], &mut values[here]);
+        } else if band.is_none() {
+            drop(v.keep, tile.start, &sum[here], &mut values[here]);
+        }
+        let (band, factor) = (band.unwrap_or(Band::ALL), v.rescale * v.weight);
+        prepared.push(Vector { values, band, factor, weight: v.weight });
+    }
+    mix(&prepared, how, sum);
+    merged.copy_from_slice(&sum[here]);
+}
+
+/// Makes equal to the base what a mask by rank drops, so that no difference is left of it.
+fn drop_ranked(
+    keep: Keep,
+    base: &Source,
     source: &Source,
     tile: &Range<usize>,
     codecs: &Codecs,
-) -> Vec<f32> {
-    let mut delta = difference(base, source, tile, codecs);
-    sparsify(v.keep, tile.start, &mut delta, |row| difference(&decoded(base_source, row, codecs), source, row, codecs));
-    for d in &mut delta {
-        *d = *d * v.rescale * v.weight;
+    base_values: &[f32],
+    values: &mut [f32],
+) {
+    let mut delta: Vec<f32> = values.iter().zip(base_values).map(|(v, b)| v - b).collect();
+    sparsify(keep, tile.start, &mut delta, |row| difference(&decoded(base, row, codecs), source, row, codecs));
+    for ((v, b), d) in values.iter_mut().zip(base_values).zip(delta) {
+        *v = if d == 0.0 { *b } else { *v };
     }
-    delta
 }
 
 fn differences(
@@ -159,51 +203,6 @@ fn total(deltas: &[Vec<f32>], len: usize) -> Vec<f32> {
 /// Whether a delta has the sign that its element's sum elects: a sum of zero elects +, an exact zero never agrees.
 fn agrees(delta: f32, total: f32) -> bool {
     if total >= 0.0 { delta > 0.0 } else { delta < 0.0 }
-}
-
-/// Elements that are mixed at once, their sums in registers.
-const LANES: usize = 16;
-
-/// Sums the weighted task vectors; with consensus, per element, only those that have the sign of the plain sum.
-fn mix(vectors: &[TaskVector], deltas: &[Vec<f32>], consensus: bool, normalize: bool, out: &mut [f32]) {
-    if !consensus {
-        let weights: f32 = vectors.iter().map(|v| v.weight).sum();
-        let divisor = if normalize && weights.abs() >= NO_WEIGHT { weights } else { 1.0 };
-        let total = total(deltas, out.len());
-        out.iter_mut().zip(&total).for_each(|(o, sum)| *o = sum / divisor);
-        return;
-    }
-    let (chunks, rest) = out.as_chunks_mut::<LANES>();
-    let tail = chunks.len() * LANES;
-    for (i, out) in chunks.iter_mut().enumerate() {
-        *out = vote(vectors, deltas, normalize, i * LANES);
-    }
-    for (i, out) in rest.iter_mut().enumerate() {
-        [*out] = vote(vectors, deltas, normalize, tail + i);
-    }
-}
-
-/// The sums over those that agree for `N` elements from `at` on.
-fn vote<const N: usize>(vectors: &[TaskVector], deltas: &[Vec<f32>], normalize: bool, at: usize) -> [f32; N] {
-    let lanes = |delta: &Vec<f32>| *delta[at..].first_chunk::<N>().expect("tiles of one length");
-    let mut total = [0f32; N];
-    for delta in deltas {
-        let delta = lanes(delta);
-        (0..N).for_each(|k| total[k] += delta[k]);
-    }
-    let (mut sum, mut weights) = ([0f32; N], [0f32; N]);
-    for (v, delta) in vectors.iter().zip(deltas) {
-        let delta = lanes(delta);
-        for k in 0..N {
-            let counts = agrees(delta[k], total[k]);
-            sum[k] += if counts { delta[k] } else { 0.0 };
-            weights[k] += if counts { v.weight } else { 0.0 };
-        }
-    }
-    if normalize {
-        (0..N).for_each(|k| sum[k] /= if weights[k] != 0.0 { weights[k] } else { 1.0 });
-    }
-    sum
 }
 
 /// The average of the deltas that agree, each counting by its vector's coefficient.

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::MaskKey;
+use crate::mask::drop;
 
 /// A place in the order of elements by score, the largest first and equals by index: what stands before it is kept.
 ///
@@ -39,14 +40,14 @@ pub enum Keep {
         /// Which mask.
         key: MaskKey,
         /// From [`crate::keep_threshold`].
-        threshold: u64,
+        threshold: u32,
     },
     /// Each with a probability that grows evenly with its rank by magnitude within its row, equals by index.
     Ranked {
         /// Which mask.
         key: MaskKey,
         /// From [`crate::keep_threshold`], for the smallest element of a row.
-        threshold: u64,
+        threshold: u32,
         /// What larger ones have on top of that.
         ranks: Ranks,
     },
@@ -60,8 +61,12 @@ impl Cut {
 
     /// Whether the element of this score and index stands before the cut.
     pub fn keeps(self, score: f32, index: u64) -> bool {
-        let bits = score.to_bits();
-        bits >= self.above || (bits >= self.from && index < self.ties_end)
+        score.to_bits() >= self.bound(index)
+    }
+
+    /// The least bits that stand before the cut at this index.
+    pub(crate) fn bound(self, index: u64) -> u32 {
+        if index < self.ties_end { self.from.min(self.above) } else { self.above }
     }
 }
 
@@ -77,15 +82,14 @@ impl Keep {
 
 /// The draws of the elements from `first` on, each less what its rank adds to the threshold: those below it stay. `rows` has the differences,
 /// in whole rows; without ranks their values do not matter.
-pub(crate) fn draws(key: MaskKey, ranks: Option<Ranks>, first: usize, rows: &[f32]) -> Vec<i64> {
-    let mut draws = vec![0u32; rows.len()];
+pub(crate) fn draws(key: MaskKey, ranks: Option<Ranks>, first: usize, rows: &[f32]) -> Vec<i32> {
+    let mut draws = vec![0; rows.len()];
     key.fill(first as u64, &mut draws);
-    let mut draws: Vec<i64> = draws.into_iter().map(i64::from).collect();
     if let Some(Ranks { row, spread }) = ranks {
         for (draws, row) in draws.chunks_mut(row).zip(rows.chunks(row)) {
-            let step = spread as f64 / (row.len() - 1).max(1) as f64;
+            let step = f64::from(spread) / (row.len() - 1).max(1) as f64;
             for (rank, index) in ascending(row).enumerate() {
-                draws[index] -= (step * rank as f64).round() as i64;
+                draws[index] -= (step * rank as f64).round() as i32;
             }
         }
     }
@@ -98,7 +102,7 @@ pub struct Ranks {
     /// Elements of a row.
     pub row: usize,
     /// What the largest element's threshold has on top of that of the smallest.
-    pub spread: u64,
+    pub spread: u32,
 }
 
 /// Positions of a row's elements by magnitude, the smallest first, equals by position.
@@ -112,58 +116,24 @@ fn ascending(row: &[f32]) -> impl Iterator<Item = usize> {
 /// Zeroes what `keep` drops; `first` is the tensor index of `delta[0]`. Ranks are those within whole rows, of which `delta` may hold parts:
 /// `difference` gives any range.
 pub(crate) fn sparsify(keep: Keep, first: usize, delta: &mut [f32], difference: impl Fn(&Range<usize>) -> Vec<f32>) {
-    match keep {
-        Keep::All => {}
-        Keep::Nothing => delta.fill(0.0),
-        Keep::Largest(cut) => {
-            let ties = usize::try_from(cut.ties_end).unwrap_or(usize::MAX).saturating_sub(first).min(delta.len());
-            let (before, behind) = delta.split_at_mut(ties);
-            at_least(cut.from.min(cut.above), before);
-            at_least(cut.above, behind);
+    let Keep::Ranked { key, threshold, ranks } = keep else {
+        return drop(keep, first, &vec![0.0; delta.len()], delta);
+    };
+    let mut start = first / ranks.row * ranks.row;
+    let mut rest = delta;
+    while !rest.is_empty() {
+        let row = start..start + ranks.row;
+        let skipped = first.saturating_sub(start);
+        let (part, later) = rest.split_at_mut((ranks.row - skipped).min(rest.len()));
+        let draws = if part.len() == ranks.row {
+            draws(key, Some(ranks), start, part)
+        } else {
+            draws(key, Some(ranks), start, &difference(&row))
+        };
+        for (d, draw) in part.iter_mut().zip(&draws[skipped..]) {
+            *d = if *draw < threshold as i32 { *d } else { 0.0 };
         }
-        Keep::Band { inner, outer } => {
-            retain(first, delta, |magnitude, index| outer.keeps(magnitude, index) && !inner.keeps(magnitude, index));
-        }
-        Keep::Random { key, threshold } => {
-            let mut draws = vec![0u32; delta.len()];
-            key.fill(first as u64, &mut draws);
-            for (d, draw) in delta.iter_mut().zip(draws) {
-                *d = if u64::from(draw) < threshold { *d } else { 0.0 };
-            }
-        }
-        Keep::Ranked { key, threshold, ranks } => {
-            let mut start = first / ranks.row * ranks.row;
-            let mut rest = delta;
-            while !rest.is_empty() {
-                let row = start..start + ranks.row;
-                let skipped = first.saturating_sub(start);
-                let (part, later) = rest.split_at_mut((ranks.row - skipped).min(rest.len()));
-                let draws = if part.len() == ranks.row {
-                    draws(key, Some(ranks), start, part)
-                } else {
-                    draws(key, Some(ranks), start, &difference(&row))
-                };
-                for (d, draw) in part.iter_mut().zip(&draws[skipped..]) {
-                    *d = if *draw < threshold as i64 { *d } else { 0.0 };
-                }
-                rest = later;
-                start = row.end;
-            }
-        }
-    }
-}
-
-/// Zeroes magnitudes with lower bits. Loops over one signed bound become vector instructions where [`Cut::keeps`] does not.
-fn at_least(bits: u32, delta: &mut [f32]) {
-    let Ok(least) = i32::try_from(bits) else { return delta.fill(0.0) };
-    for d in delta {
-        *d = if d.abs().to_bits().cast_signed() >= least { *d } else { 0.0 };
-    }
-}
-
-/// Zeroes all that `keeps` does not want, by magnitude and index in the tensor.
-fn retain(first: usize, delta: &mut [f32], keeps: impl Fn(f32, u64) -> bool) {
-    for (d, index) in delta.iter_mut().zip(first as u64..) {
-        *d = if keeps(d.abs(), index) { *d } else { 0.0 };
+        rest = later;
+        start = row.end;
     }
 }

@@ -10,10 +10,15 @@
 
 mod codec;
 mod combine;
+mod decode;
+mod encode;
+mod half;
 mod keep;
+mod mask;
 mod philox;
 mod program;
 mod run;
+mod simd;
 mod source;
 pub mod stats;
 mod types;
@@ -23,6 +28,7 @@ pub use keep::{Cut, Keep, Ranks};
 pub use philox::{MaskKey, keep_threshold};
 pub use program::{LineTerm, Lines, Program, TaskVector, Term};
 pub use run::{TILE, run};
+pub use simd::Isa;
 pub use source::{LowRank, RowMap, Source, Tensor};
 pub use types::{GgmlType, QK_K};
 

@@ -22,13 +22,13 @@ pub fn run(program: &Program, sources: &[Source], ty: GgmlType, range: Range<usi
     }
     let widest = TILE.max(program.unit()).min(range.len());
     let mut combined = vec![0f32; widest];
-    let mut scratch = vec![0f32; widest];
+    let mut scratch = Vec::new();
     let mut start = range.start;
     let mut rest = out;
     while start < range.end {
         let tile = start..tile_end(program, start).min(range.end);
         let merged = &mut combined[..tile.len()];
-        combine(program, sources, &tile, codecs, merged, &mut scratch[..tile.len()]);
+        combine(program, sources, &tile, codecs, merged, &mut scratch);
         let (now, later) = rest.split_at_mut(ty.row_size(tile.len()).expect("tiles are whole blocks"));
         codecs.quantize(ty, merged, now);
         rest = later;

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::combine::add;
 use crate::{Codecs, GgmlType, TILE};
 
 /// One tensor, or a part of one.
@@ -104,6 +105,28 @@ impl<'a> Source<'a> {
                 }
             }
         }
+    }
+
+    /// Adds `coefficient` times elements `range` to `sum`, or to `constant` with no regard to what was in `sum`; `scratch` is as long.
+    pub(crate) fn accumulate(
+        &self,
+        range: Range<usize>,
+        constant: Option<f32>,
+        coefficient: f32,
+        codecs: &Codecs,
+        sum: &mut [f32],
+        scratch: &mut [f32],
+    ) {
+        if let Self::Tensor(tensor @ Tensor { low_rank: [], .. }) = self
+            && codecs.accumulate(tensor.ty, tensor.blocks(range.clone()), constant, coefficient, sum)
+        {
+            return;
+        }
+        if let Some(constant) = constant {
+            sum.fill(constant);
+        }
+        self.decode(range, codecs, scratch);
+        add(sum, coefficient, scratch);
     }
 
     /// Decodes elements `range` into `values`.

@@ -4,12 +4,12 @@ mod masks;
 mod oracle;
 mod source;
 mod statistics;
+mod tiers;
 
 use std::ops::Range;
 
 use half::f16;
 
-use crate::philox::philox4x32;
 use crate::{
     Codecs, Cut, GgmlType, Keep, LineTerm, Lines, MaskKey, Program, Ranks, Source, TILE, TaskVector, Term,
     keep_threshold, run,
@@ -27,12 +27,9 @@ fn codecs() -> Codecs {
 
 /// Deterministic values in (-1, 1) with many exact ties and some zeros.
 fn values(seed: u32, n: usize) -> Vec<f32> {
-    (0..n as u32)
-        .map(|i| {
-            let [bits, ..] = philox4x32([i, 0, 0, 0], [seed, 7]);
-            (bits % 2001) as f32 / 1000.0 - 1.0
-        })
-        .collect()
+    let mut draws = vec![0; n];
+    MaskKey { seed: [seed, 7], stream: [0, 0] }.fill(0, &mut draws);
+    draws.into_iter().map(|bits| (bits % 2001) as f32 / 1000.0 - 1.0).collect()
 }
 
 fn f32_bytes(values: &[f32]) -> Vec<u8> {

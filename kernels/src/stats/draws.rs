@@ -1,6 +1,7 @@
 //! Sums over what random masks keep, so that they can be rescaled: for every density at once, or for one mask.
 
 use crate::keep::{Ranks, draws, sparsify};
+use crate::philox::DRAW_BITS;
 use crate::run::{decoded, difference};
 use crate::{Codecs, Keep, MaskKey, Source};
 
@@ -12,11 +13,11 @@ const NO_L1: f64 = 1e-7;
 /// Thresholds that [`kept_by_level`] knows the sums for lie this many to a probability of 1.
 pub const LEVELS: usize = 4096;
 /// Bits of a draw below its level.
-const LEVEL_BITS: u32 = 32 - LEVELS.ilog2();
+const LEVEL_BITS: u32 = DRAW_BITS - LEVELS.ilog2();
 
 /// The threshold of a level, which is kept by a share `level / LEVELS` of all draws.
-pub fn level_threshold(level: usize) -> u64 {
-    (level as u64) << LEVEL_BITS
+pub fn level_threshold(level: usize) -> u32 {
+    (level as u32) << LEVEL_BITS
 }
 
 /// The L1 norm of what a random mask keeps of `source - base` for every level from 0 to [`LEVELS`], which keeps all.

@@ -1,0 +1,178 @@
+//! Blocks to f32, bit for bit as ggml-quants.c decodes them.
+//!
+//! Every format is one function over one block, which hands each element to a sink: one stores it, another adds it to a sum, and no
+//! decoded tensor exists in between. In all formats the scale times the quantum is exact in f32, so that it does not matter whether a
+//! compiler fuses what follows.
+
+use crate::GgmlType;
+use crate::simd::{Floats, Ints, LANES, tiered};
+
+mod iq4;
+mod k_quants;
+mod legacy;
+
+/// Whether there is code for `ty` here.
+pub(crate) const fn knows(ty: GgmlType) -> bool {
+    use GgmlType::*;
+    matches!(ty, F32 | F16 | BF16)
+        || matches!(ty, Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0)
+        || matches!(ty, Q2_K | Q3_K | Q4_K | Q5_K | Q6_K)
+        || matches!(ty, IQ4_NL | IQ4_XS)
+}
+
+tiered! {
+    /// `out = W`.
+    pub(crate) fn store<V>(ty: GgmlType, bytes: &[u8], out: &mut [f32]) {
+        each::<V>(ty, bytes, out, Store);
+    }
+
+    /// `out = constant + coefficient * W`.
+    pub(crate) fn start<V>(ty: GgmlType, bytes: &[u8], constant: f32, coefficient: f32, out: &mut [f32]) {
+        each::<V>(ty, bytes, out, Start { constant: V::splat(constant), coefficient: V::splat(coefficient) });
+    }
+
+    /// `out += coefficient * W`.
+    pub(crate) fn add<V>(ty: GgmlType, bytes: &[u8], coefficient: f32, out: &mut [f32]) {
+        each::<V>(ty, bytes, out, Add(V::splat(coefficient)));
+    }
+}
+
+/// What becomes of decoded elements. No closure: those are not always compiled into the functions that have the tier's instructions.
+trait Sink<V>: Copy {
+    /// Takes 16 elements, and the place in `out` that they have.
+    fn put(self, out: &mut [f32; LANES], values: V);
+}
+
+#[derive(Clone, Copy)]
+struct Store;
+
+impl<V: Floats> Sink<V> for Store {
+    #[inline(always)]
+    fn put(self, out: &mut [f32; LANES], values: V) {
+        values.store(out);
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Start<V> {
+    constant: V,
+    coefficient: V,
+}
+
+impl<V: Floats> Sink<V> for Start<V> {
+    #[inline(always)]
+    fn put(self, out: &mut [f32; LANES], values: V) {
+        (self.constant + self.coefficient * values).store(out);
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Add<V>(V);
+
+impl<V: Floats> Sink<V> for Add<V> {
+    #[inline(always)]
+    fn put(self, out: &mut [f32; LANES], values: V) {
+        (V::load(out) + self.0 * values).store(out);
+    }
+}
+
+/// Hands every element in `bytes` to `sink`.
+#[inline(always)]
+fn each<V: Floats>(ty: GgmlType, bytes: &[u8], out: &mut [f32], sink: impl Sink<V>) {
+    match ty {
+        GgmlType::F32 => floats(bytes, out, sink, f32s),
+        GgmlType::F16 => floats(bytes, out, sink, f16s),
+        GgmlType::BF16 => floats(bytes, out, sink, bf16s),
+        GgmlType::Q4_0 => blocks(bytes, out, sink, legacy::q4_0),
+        GgmlType::Q4_1 => blocks(bytes, out, sink, legacy::q4_1),
+        GgmlType::Q5_0 => blocks(bytes, out, sink, legacy::q5_0),
+        GgmlType::Q5_1 => blocks(bytes, out, sink, legacy::q5_1),
+        GgmlType::Q8_0 => blocks(bytes, out, sink, legacy::q8_0),
+        GgmlType::Q2_K => blocks(bytes, out, sink, k_quants::q2_k),
+        GgmlType::Q3_K => blocks(bytes, out, sink, k_quants::q3_k),
+        GgmlType::Q4_K => blocks(bytes, out, sink, k_quants::q4_k),
+        GgmlType::Q5_K => blocks(bytes, out, sink, k_quants::q5_k),
+        GgmlType::Q6_K => blocks(bytes, out, sink, k_quants::q6_k),
+        GgmlType::IQ4_NL => blocks(bytes, out, sink, iq4::iq4_nl),
+        GgmlType::IQ4_XS => blocks(bytes, out, sink, iq4::iq4_xs),
+        _ => unreachable!("`knows` is asked first"),
+    }
+}
+
+#[inline(always)]
+fn blocks<V: Floats, S: Sink<V>, const BYTES: usize, const ELEMENTS: usize>(
+    bytes: &[u8],
+    out: &mut [f32],
+    sink: S,
+    block: impl Fn(&[u8; BYTES], &mut [f32; ELEMENTS], S),
+) {
+    for (bytes, out) in bytes.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
+        block(bytes, out, sink);
+    }
+}
+
+/// Plain floats, of which there may be any number.
+#[inline(always)]
+fn floats<V: Floats, const BYTES: usize>(
+    bytes: &[u8],
+    out: &mut [f32],
+    sink: impl Sink<V>,
+    decode: impl Fn(&[[u8; BYTES]; LANES]) -> V,
+) {
+    let (values, rest) = bytes.as_chunks::<BYTES>().0.as_chunks::<LANES>();
+    let (out, out_rest) = out.as_chunks_mut::<LANES>();
+    for (values, out) in values.iter().zip(out) {
+        sink.put(out, decode(values));
+    }
+    if !rest.is_empty() {
+        let (mut values, mut out) = ([[0; BYTES]; LANES], [0f32; LANES]);
+        values[..rest.len()].copy_from_slice(rest);
+        out[..rest.len()].copy_from_slice(out_rest);
+        sink.put(&mut out, decode(&values));
+        out_rest.copy_from_slice(&out[..rest.len()]);
+    }
+}
+
+#[inline(always)]
+fn f32s<V: Floats>(bytes: &[[u8; 4]; LANES]) -> V {
+    V::load(&bytes.map(f32::from_le_bytes))
+}
+
+#[inline(always)]
+fn f16s<V: Floats>(bytes: &[[u8; 2]; LANES]) -> V {
+    V::from_halves(flat(bytes))
+}
+
+#[inline(always)]
+fn bf16s<V: Floats>(bytes: &[[u8; 2]; LANES]) -> V {
+    V::Ints::from_u16(flat(bytes)).shl::<16>().as_floats()
+}
+
+#[inline(always)]
+fn flat(bytes: &[[u8; 2]; LANES]) -> &[u8; 2 * LANES] {
+    bytes.as_flattened().try_into().expect("twice as many")
+}
+
+/// A half precision number at `at` in a block, in all lanes.
+#[inline(always)]
+fn half<V: Floats>(block: &[u8], at: usize) -> V {
+    V::splat_half(*part(block, at))
+}
+
+/// The `LEN` bytes from `at` on.
+#[inline(always)]
+fn part<const LEN: usize>(block: &[u8], at: usize) -> &[u8; LEN] {
+    block[at..].first_chunk().expect("blocks have a fixed layout")
+}
+
+/// The lower four bits of each byte.
+#[inline(always)]
+fn low<V: Floats>(bytes: &[u8; LANES]) -> V::Ints {
+    V::Ints::from_u8(bytes) & V::Ints::splat(0xF)
+}
+
+/// The upper four bits of each byte.
+#[inline(always)]
+fn high<V: Floats>(bytes: &[u8; LANES]) -> V::Ints {
+    V::Ints::from_u8(bytes).shr::<4>()
+}

@@ -1,0 +1,114 @@
+//! Blocks of 32 elements with one scale, and an offset or none (`quantize_row_q4_0_ref` to `quantize_row_q8_0_ref`).
+
+use super::lanes::{Columns, columns, each, inverse};
+use crate::simd::{Floats, Ints, LANES};
+
+/// Elements of a block.
+const QK: usize = 2 * LANES;
+/// The greatest float below 0.5: added to a magnitude, it makes truncation round half away from zero, and 0.5 itself would not always.
+const ALMOST_HALF: f32 = 0.499_999_97;
+
+/// `d: f16, qs: [i8; 32]` with `d` the greatest magnitude over 127. The scales of 16 blocks are worked out together.
+#[inline(always)]
+pub(super) fn q8_0<V: Floats>(values: &[f32], out: &mut [u8]) {
+    let sign = V::Ints::splat(i32::MIN);
+    let half = V::splat(ALMOST_HALF).bits();
+    for (values, out) in values.chunks(LANES * QK).zip(out.chunks_mut(LANES * 34)) {
+        let (values, out) = (values.as_chunks::<QK>().0, out.as_chunks_mut::<34>().0);
+        // Magnitudes order like their bits, in which NaN is the greatest.
+        let mut greatest = [0; LANES];
+        for (values, greatest) in values.iter().zip(&mut greatest) {
+            let [a, b] = halves::<V>(values);
+            *greatest = a.abs().bits().max(b.abs().bits()).greatest();
+        }
+        let d = V::Ints::load(&greatest).as_floats() / V::splat(127.0);
+        let inverses = each(inverse(d));
+        let scales = d.to_halves();
+        for (((values, out), inverse), d) in values.iter().zip(out).zip(inverses).zip(scales.as_chunks().0) {
+            let (to, qs) = out.split_first_chunk_mut::<2>().expect("34 bytes");
+            *to = *d;
+            for (v, q) in halves::<V>(values).into_iter().zip(qs.as_chunks_mut::<LANES>().0) {
+                let v = v * V::splat(inverse);
+                *q = (v + (v.bits() & sign | half).as_floats()).truncate().low_bytes();
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn halves<V: Floats>(values: &[f32; QK]) -> [V; 2] {
+    let (halves, _) = values.as_chunks();
+    [V::load(&halves[0]), V::load(&halves[1])]
+}
+
+/// Q4_0 (`BITS` 4, 18 bytes) and Q5_0 (`BITS` 5, 22 bytes): `d` is the value of the greatest magnitude over -8 or -16.
+#[inline(always)]
+pub(super) fn symmetric<V: Floats, const BITS: u32, const BYTES: usize>(values: &[f32], out: &mut [u8]) {
+    let middle = (1 << (BITS - 1)) as f32;
+    for (values, out) in values.chunks(LANES * QK).zip(out.chunks_mut(LANES * BYTES)) {
+        let columns = columns(values);
+        let (mut magnitude, mut greatest) = (V::splat(0.0), V::splat(0.0));
+        for column in &columns {
+            let v = V::load(column);
+            let more = v.abs().above(magnitude);
+            magnitude = V::select(more, v.abs(), magnitude);
+            greatest = V::select(more, v, greatest);
+        }
+        let d = greatest / V::splat(-middle);
+        let (inverse, offset) = (inverse(d), V::splat(middle + 0.5));
+        let quanta = quanta::<V, BITS>(&columns, V::splat(0.0), inverse, offset);
+        write::<BITS, BYTES>(out, [d.to_halves(), [0; 2 * LANES]], 2, &quanta);
+    }
+}
+
+/// Q4_1 (`BITS` 4, 20 bytes) and Q5_1 (`BITS` 5, 24 bytes): `m` is the least value, `d` the range over 15 or 31.
+#[inline(always)]
+pub(super) fn offset<V: Floats, const BITS: u32, const BYTES: usize>(values: &[f32], out: &mut [u8]) {
+    let steps = ((1 << BITS) - 1) as f32;
+    for (values, out) in values.chunks(LANES * QK).zip(out.chunks_mut(LANES * BYTES)) {
+        let columns = columns(values);
+        let (mut least, mut greatest) = (V::splat(f32::MAX), V::splat(f32::MIN));
+        for column in &columns {
+            let v = V::load(column);
+            (least, greatest) = (v.min(least), v.max(greatest));
+        }
+        let d = (greatest - least) / V::splat(steps);
+        let quanta = quanta::<V, BITS>(&columns, least, inverse(d), V::splat(0.5));
+        write::<BITS, BYTES>(out, [d.to_halves(), least.to_halves()], 4, &quanta);
+    }
+}
+
+/// `(x - least) * inverse + offset`, towards zero.
+#[inline(always)]
+fn quanta<V: Floats, const BITS: u32>(columns: &Columns<QK>, least: V, inverse: V, offset: V) -> [[u8; LANES]; QK] {
+    let greatest = V::splat((1 << BITS) as f32 - 0.5);
+    let mut quanta = [[0; LANES]; QK];
+    for (quanta, column) in quanta.iter_mut().zip(columns) {
+        let q = (V::load(column) - least) * inverse + offset;
+        *quanta = q.min(greatest).truncate().low_bytes();
+    }
+    quanta
+}
+
+/// Blocks of `scales` half precision numbers in `header` bytes, fifth bits if there are any, and nibbles.
+#[inline(always)]
+fn write<const BITS: u32, const BYTES: usize>(
+    out: &mut [u8],
+    scales: [[u8; 2 * LANES]; 2],
+    header: usize,
+    quanta: &[[u8; LANES]; QK],
+) {
+    for (lane, block) in out.as_chunks_mut::<BYTES>().0.iter_mut().enumerate() {
+        for (at, byte) in block[..header].iter_mut().enumerate() {
+            *byte = scales[at / 2][2 * lane + at % 2];
+        }
+        let (qh, qs) = block[header..].split_at_mut(BYTES - header - QK / 2);
+        for (at, q) in qs.iter_mut().enumerate() {
+            *q = quanta[at][lane] & 0xF | quanta[at + QK / 2][lane] << 4;
+        }
+        if BITS == 5 {
+            let fifth = |at: usize| u32::from(quanta[at][lane] >> 4) << at;
+            qh.copy_from_slice(&(0..QK).fold(0, |bits, at| bits | fifth(at)).to_le_bytes());
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Every operation of the tiers against the arrays that define it, on numbers of every kind.
+
+use std::array::from_fn;
+
+use super::{Array, Floats, Ints, Isa, LANES, Mask};
+
+/// Zeros, tiny and huge numbers, halves to be rounded, infinities, NaN, and bits of all sorts, 16 at a time.
+fn samples() -> Vec<[f32; LANES]> {
+    let special = [
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        0.5,
+        -0.5,
+        1.5,
+        2.5,
+        -2.5,
+        127.0,
+        -128.5,
+        1e-8,
+        6e-8,
+        -6.1e-5,
+        65504.0,
+        65520.0,
+        1e9,
+        -3e9,
+        1e-40,
+        f32::MAX,
+        f32::MIN_POSITIVE,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::NAN,
+    ];
+    let special = (0..special.len()).map(|first| from_fn(|k| special[(first + k * 7) % special.len()]));
+    let mut state = 1u64;
+    let mut bits = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 32) as u32
+    };
+    let any = (0..200).map(|i| {
+        from_fn(|_| if i % 2 == 0 { f32::from_bits(bits()) } else { bits() as i32 as f32 / (1 << 20) as f32 })
+    });
+    special.chain(any.collect::<Vec<_>>()).collect()
+}
+
+fn floats<V: Floats>(v: V) -> Vec<u32> {
+    let mut lanes = [0.0f32; LANES];
+    v.store(&mut lanes);
+    // Whose NaN comes out of an operation is nobody's business.
+    lanes.iter().map(|v| if v.is_nan() { f32::NAN.to_bits() } else { v.to_bits() }).collect()
+}
+
+fn ints<I: Ints>(v: I) -> Vec<u32> {
+    let mut lanes = [0; LANES];
+    v.store(&mut lanes);
+    lanes.iter().map(|v| v.cast_unsigned()).collect()
+}
+
+fn bytes(bytes: &[u8]) -> Vec<u32> {
+    bytes.iter().map(|b| u32::from(*b)).collect()
+}
+
+/// The results of all operations, in one order.
+#[inline(always)]
+fn all<V: Floats>(a: &[f32; LANES], b: &[f32; LANES]) -> Vec<Vec<u32>> {
+    let (x, y) = (V::load(a), V::load(b));
+    let (i, j) = (x.bits(), y.bits());
+    let mask = |mask: V::Mask| floats(V::select(mask, V::splat(1.0), V::splat(2.0)));
+    let raw: [u8; 4 * LANES] = from_fn(|k| a[k / 4].to_bits().to_le_bytes()[k % 4]);
+    let (raw16, raw32) = (raw.first_chunk().unwrap(), raw.first_chunk().unwrap());
+    let table = from_fn(|k| k as f32 * 3.0);
+    vec![
+        floats(x + y),
+        floats(x - y),
+        floats(x * y),
+        floats(x / y),
+        floats(V::splat(a[3])),
+        floats(V::splat_half([raw[0], raw[1]])),
+        floats(V::from_halves(raw32)),
+        bytes(&x.to_halves()),
+        floats(x.abs()),
+        floats(x.abs().sqrt()),
+        floats(x.min(y)),
+        floats(x.max(y)),
+        floats(x.nearest()),
+        floats(x.clamp(-2.0, 7.0)),
+        floats(x.or_zero(x.above(y))),
+        ints(x.truncate()),
+        mask(x.above(y)),
+        mask(x.at_least(y)),
+        mask(x.equals(y)),
+        mask(x.above(y).and_not(x.equals(V::splat(1.0)))),
+        ints(i + j),
+        ints(i - j),
+        ints(i & j),
+        ints(i | j),
+        ints(i ^ j),
+        ints(V::Ints::splat(a[1].to_bits().cast_signed())),
+        ints(V::Ints::from_u8(raw16)),
+        ints(V::Ints::from_i8(raw16)),
+        ints(V::Ints::from_u16(raw32)),
+        bytes(&i.low_bytes()),
+        bytes(&i.low_halves()),
+        ints(i.shl::<7>()),
+        ints(i.shr::<7>()),
+        ints(i.shr_each(j & V::Ints::splat(31))),
+        floats(i.to_floats()),
+        floats(i.as_floats()),
+        ints(i.max(j)),
+        vec![i.greatest().cast_unsigned()],
+        mask(i.above(j)),
+        ints(i.mul_even(0xD251_1F53)),
+        ints(i.odd_to_even()),
+        ints(i.interleave_even(j)),
+        floats((i & V::Ints::splat(15)).look_up(&table)),
+    ]
+}
+
+#[test]
+fn every_tier_computes_what_arrays_compute() {
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,f16c")]
+    fn avx2(a: &[f32; LANES], b: &[f32; LANES]) -> Vec<Vec<u32>> {
+        all::<super::Avx2>(a, b)
+    }
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,f16c")]
+    fn avx512(a: &[f32; LANES], b: &[f32; LANES]) -> Vec<Vec<u32>> {
+        all::<super::Avx512>(a, b)
+    }
+    let samples = samples();
+    for (a, b) in samples.iter().zip(samples.iter().cycle().skip(5)) {
+        let want = all::<Array>(a, b);
+        #[cfg(target_arch = "x86_64")]
+        {
+            if Isa::Avx2.is_available() {
+                // SAFETY: asked for just now.
+                let got = unsafe { avx2(a, b) };
+                got.iter().zip(&want).enumerate().for_each(|(i, (g, w))| assert_eq!(g, w, "AVX2, {i}: {a:?}, {b:?}"));
+            }
+            if Isa::Avx512.is_available() {
+                // SAFETY: as above.
+                let got = unsafe { avx512(a, b) };
+                got.iter()
+                    .zip(&want)
+                    .enumerate()
+                    .for_each(|(i, (g, w))| assert_eq!(g, w, "AVX-512, {i}: {a:?}, {b:?}"));
+            }
+        }
+        assert_eq!(want.len(), all::<Array>(a, b).len());
+    }
+}
+
+#[test]
+fn half_precision_floats_are_those_of_a_library() {
+    for bits in 0..=u16::MAX {
+        let want = half::f16::from_bits(bits).to_f32();
+        let got = crate::half::f16_to_f32(bits.to_le_bytes());
+        assert!(got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(), "{bits:#x}: {got} is not {want}");
+        // What lies between two of them, and just beside the middle.
+        let next = half::f16::from_bits(bits.wrapping_add(1)).to_f32();
+        let middle = (want + next) / 2.0;
+        for value in [want, middle, middle.next_up(), middle.next_down()] {
+            let (got, want) = (crate::half::f32_to_f16(value), half::f16::from_f32(value));
+            assert!(got == want.to_le_bytes() || value.is_nan(), "{value:e}: {got:?} is not {want:?}");
+        }
+    }
+}
+
+#[test]
+fn only_what_is_there_can_be_selected() {
+    assert!(Isa::Scalar.is_available());
+    for isa in Isa::ALL {
+        assert!(!isa.name().is_empty());
+        assert!(isa.is_available() || !isa.select(), "{isa:?}");
+    }
+}
