@@ -16,6 +16,7 @@ mod half;
 mod keep;
 mod mask;
 mod philox;
+mod plain;
 mod program;
 mod run;
 mod simd;

@@ -4,8 +4,9 @@
 //! decoded tensor exists in between. In all formats the scale times the quantum is exact in f32, so that it does not matter whether a
 //! compiler fuses what follows.
 
-use crate::GgmlType;
+use crate::plain::Plain;
 use crate::simd::{Floats, Ints, LANES, tiered};
+use crate::{GgmlType, plain};
 
 mod iq4;
 mod k_quants;
@@ -37,7 +38,7 @@ tiered! {
     }
 }
 
-/// What becomes of decoded elements. No closure: those are not always compiled into the functions that have the tier's instructions.
+/// What becomes of decoded elements.
 trait Sink<V>: Copy {
     /// Takes 16 elements, and the place in `out` that they have.
     fn put(self, out: &mut [f32; LANES], values: V);
@@ -80,9 +81,9 @@ impl<V: Floats> Sink<V> for Add<V> {
 #[inline(always)]
 fn each<V: Floats>(ty: GgmlType, bytes: &[u8], out: &mut [f32], sink: impl Sink<V>) {
     match ty {
-        GgmlType::F32 => floats(bytes, out, sink, f32s),
-        GgmlType::F16 => floats(bytes, out, sink, f16s),
-        GgmlType::BF16 => floats(bytes, out, sink, bf16s),
+        GgmlType::F32 => floats::<V, plain::F32, 4>(bytes, out, sink),
+        GgmlType::F16 => floats::<V, plain::F16, 2>(bytes, out, sink),
+        GgmlType::BF16 => floats::<V, plain::Bf16, 2>(bytes, out, sink),
         GgmlType::Q4_0 => blocks(bytes, out, sink, legacy::q4_0),
         GgmlType::Q4_1 => blocks(bytes, out, sink, legacy::q4_1),
         GgmlType::Q5_0 => blocks(bytes, out, sink, legacy::q5_0),
@@ -113,44 +114,19 @@ fn blocks<V: Floats, S: Sink<V>, const BYTES: usize, const ELEMENTS: usize>(
 
 /// Plain floats, of which there may be any number.
 #[inline(always)]
-fn floats<V: Floats, const BYTES: usize>(
-    bytes: &[u8],
-    out: &mut [f32],
-    sink: impl Sink<V>,
-    decode: impl Fn(&[[u8; BYTES]; LANES]) -> V,
-) {
+fn floats<V: Floats, F: Plain<BYTES>, const BYTES: usize>(bytes: &[u8], out: &mut [f32], sink: impl Sink<V>) {
     let (values, rest) = bytes.as_chunks::<BYTES>().0.as_chunks::<LANES>();
     let (out, out_rest) = out.as_chunks_mut::<LANES>();
     for (values, out) in values.iter().zip(out) {
-        sink.put(out, decode(values));
+        sink.put(out, F::decode(values));
     }
     if !rest.is_empty() {
         let (mut values, mut out) = ([[0; BYTES]; LANES], [0f32; LANES]);
         values[..rest.len()].copy_from_slice(rest);
         out[..rest.len()].copy_from_slice(out_rest);
-        sink.put(&mut out, decode(&values));
+        sink.put(&mut out, F::decode(&values));
         out_rest.copy_from_slice(&out[..rest.len()]);
     }
-}
-
-#[inline(always)]
-fn f32s<V: Floats>(bytes: &[[u8; 4]; LANES]) -> V {
-    V::load(&bytes.map(f32::from_le_bytes))
-}
-
-#[inline(always)]
-fn f16s<V: Floats>(bytes: &[[u8; 2]; LANES]) -> V {
-    V::from_halves(flat(bytes))
-}
-
-#[inline(always)]
-fn bf16s<V: Floats>(bytes: &[[u8; 2]; LANES]) -> V {
-    V::Ints::from_u16(flat(bytes)).shl::<16>().as_floats()
-}
-
-#[inline(always)]
-fn flat(bytes: &[[u8; 2]; LANES]) -> &[u8; 2 * LANES] {
-    bytes.as_flattened().try_into().expect("twice as many")
 }
 
 /// A half precision number at `at` in a block, in all lanes.

@@ -16,7 +16,7 @@ use thiserror::Error;
 use super::content::Name;
 
 /// How such a file begins.
-const MAGIC: &[u8] = b"ggraft statistics 1\n";
+const MAGIC: &[u8] = b"ggraft statistics 2\n";
 /// Bytes of a name and a digest.
 const NAME: usize = 32;
 /// The longest file that is read or written.
