@@ -145,9 +145,10 @@ fn task_vectors(
     merged: &mut [f32],
     scratch: &mut Vec<f32>,
 ) {
-    let len = tile.len().next_multiple_of(LANES);
+    // Whole vectors of lanes, in place unless the last one reaches beyond the tile.
+    let (len, here) = (tile.len().next_multiple_of(LANES), ..tile.len());
     let (sum, values) = room(scratch, len * (vectors.len() + 1)).split_at_mut(len);
-    let here = ..tile.len();
+    let sum = if tile.len() == len { &mut *merged } else { sum };
     base.decode(tile.clone(), codecs, &mut sum[here]);
     let mut prepared = Vec::with_capacity(vectors.len());
     for (v, values) in vectors.iter().zip(values.chunks_mut(len)) {
@@ -163,7 +164,10 @@ fn task_vectors(
         prepared.push(Vector { values, band, factor, weight: v.weight });
     }
     mix(&prepared, how, sum);
-    merged.copy_from_slice(&sum[here]);
+    if tile.len() < len {
+        let whole = &scratch[here];
+        merged.copy_from_slice(whole);
+    }
 }
 
 /// Makes equal to the base what a mask by rank drops, so that no difference is left of it.

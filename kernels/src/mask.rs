@@ -21,6 +21,15 @@ impl Band {
     /// All magnitudes.
     pub const ALL: Self = Self { from: -1, to: i32::MAX };
 
+    /// How many of the bounds matter: none, the lower one, or both.
+    fn bounds(self) -> usize {
+        match self {
+            Self::ALL => 0,
+            Self { to: i32::MAX, .. } => 1,
+            _ => 2,
+        }
+    }
+
     /// What `keep` lets through of the `len` elements from `first` on, if that depends on magnitudes alone.
     pub fn of(keep: Keep, first: usize, len: usize) -> Option<Self> {
         let last = first + len.saturating_sub(1);
@@ -127,18 +136,18 @@ pub(crate) struct Mix {
 tiered! {
     /// `base += lambda * mix(vectors)`; lanes behind the last whole 16 are left alone.
     pub(crate) fn mix<V>(vectors: &[Vector], how: Mix, base: &mut [f32]) {
-        // So many stay in registers between the vote and the sum.
-        match vectors.len() {
-            1 => mix_some::<V>(vectors.as_array::<1>().expect("one"), how, base),
-            2 => mix_some::<V>(vectors.as_array::<2>().expect("two"), how, base),
-            3 => mix_some::<V>(vectors.as_array::<3>().expect("three"), how, base),
-            _ => mix_some::<V>(vectors, how, base),
+        let bounds = vectors.iter().map(|v| v.band.bounds()).max();
+        // Two differences stay in registers between the vote and the sum.
+        match (vectors.as_array::<2>(), bounds) {
+            (Some(two), Some(0)) => mix_some::<V, 0>(two, how, base),
+            (Some(two), Some(1)) => mix_some::<V, 1>(two, how, base),
+            _ => mix_some::<V, 2>(vectors, how, base),
         }
     }
 }
 
 #[inline(always)]
-fn mix_some<V: Floats>(vectors: &[Vector], how: Mix, base: &mut [f32]) {
+fn mix_some<V: Floats, const BOUNDS: usize>(vectors: &[Vector], how: Mix, base: &mut [f32]) {
     let zero = V::splat(0.0);
     let weights: f32 = vectors.iter().map(|v| v.weight).sum();
     let divisor = V::splat(if how.normalize && weights.abs() >= NO_WEIGHT { weights } else { 1.0 });
@@ -147,14 +156,14 @@ fn mix_some<V: Floats>(vectors: &[Vector], how: Mix, base: &mut [f32]) {
         let base = V::load(to);
         let mut total = zero;
         for v in vectors {
-            total = total + delta(v, at, base);
+            total = total + delta::<V, BOUNDS>(v, at, base);
         }
         let mixed = if how.consensus {
             // A sum of zero is positive and elects +; an exact zero never agrees.
             let elected = total.bits() & V::Ints::splat(i32::MIN);
             let (mut sum, mut weights) = (zero, zero);
             for v in vectors {
-                let delta = delta(v, at, base);
+                let delta = delta::<V, BOUNDS>(v, at, base);
                 let agrees = (delta.bits() ^ elected).as_floats().above(zero);
                 sum = V::select(agrees, sum + delta, sum);
                 weights = V::select(agrees, weights + V::splat(v.weight), weights);
@@ -170,9 +179,13 @@ fn mix_some<V: Floats>(vectors: &[Vector], how: Mix, base: &mut [f32]) {
 /// What stays of 16 elements' difference to the base, times its factor. Where a vote needs it twice, the compiler keeps it if it can; to
 /// work it out again is as good as to fetch it.
 #[inline(always)]
-fn delta<V: Floats>(v: &Vector, at: usize, base: V) -> V {
+fn delta<V: Floats, const BOUNDS: usize>(v: &Vector, at: usize, base: V) -> V {
     let delta = V::load(&v.values.as_chunks().0[at]) - base;
-    let bits = delta.abs().bits();
-    let stays = bits.above(V::Ints::splat(v.band.from)).and_not(bits.above(V::Ints::splat(v.band.to)));
-    (delta * V::splat(v.factor)).or_zero(stays)
+    let (bits, weighted) = (delta.abs().bits(), delta * V::splat(v.factor));
+    let large = bits.above(V::Ints::splat(v.band.from));
+    match BOUNDS {
+        0 => weighted,
+        1 => weighted.or_zero(large),
+        _ => weighted.or_zero(large.and_not(bits.above(V::Ints::splat(v.band.to)))),
+    }
 }

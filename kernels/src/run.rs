@@ -7,7 +7,7 @@ use crate::{Codecs, GgmlType, Program, Source};
 
 /// Elements that are decoded, combined and encoded together: a multiple of every block size, small enough that the f32 tiles of
 /// a few sources stay in the first-level cache.
-pub const TILE: usize = 2048;
+pub const TILE: usize = 4096;
 
 /// Fills `out`, the bytes of elements `range` of the destination.
 ///

@@ -1,6 +1,6 @@
 //! Blocks of 32 elements with one scale, and an offset or none (`quantize_row_q4_0_ref` to `quantize_row_q8_0_ref`).
 
-use super::lanes::{Columns, columns, each, inverse};
+use super::lanes::{Columns, columns, inverse};
 use crate::simd::{Floats, Ints, LANES};
 
 /// Elements of a block.
@@ -8,27 +8,34 @@ const QK: usize = 2 * LANES;
 /// The greatest float below 0.5: added to a magnitude, it makes truncation round half away from zero, and 0.5 itself would not always.
 const ALMOST_HALF: f32 = 0.499_999_97;
 
-/// `d: f16, qs: [i8; 32]` with `d` the greatest magnitude over 127. The scales of 16 blocks are worked out together.
+/// Blocks whose scales are worked out before the first of them is quantized, so that no division is waited for.
+const AHEAD: usize = 4 * LANES;
+
+/// `d: f16, qs: [i8; 32]` with `d` the greatest magnitude over 127.
 #[inline(always)]
 pub(super) fn q8_0<V: Floats>(values: &[f32], out: &mut [u8]) {
     let sign = V::Ints::splat(i32::MIN);
     let half = V::splat(ALMOST_HALF).bits();
-    for (values, out) in values.chunks(LANES * QK).zip(out.chunks_mut(LANES * 34)) {
-        let (values, out) = (values.as_chunks::<QK>().0, out.as_chunks_mut::<34>().0);
-        // Magnitudes order like their bits, in which NaN is the greatest.
-        let mut greatest = [0; LANES];
-        for (values, greatest) in values.iter().zip(&mut greatest) {
-            let [a, b] = halves::<V>(values);
-            *greatest = a.abs().bits().max(b.abs().bits()).greatest();
+    for (values, out) in values.chunks(AHEAD * QK).zip(out.chunks_mut(AHEAD * 34)) {
+        let (mut scales, mut inverses) = ([[0; 2 * LANES]; AHEAD / LANES], [[0.0; LANES]; AHEAD / LANES]);
+        for ((values, scales), inverses) in values.chunks(LANES * QK).zip(&mut scales).zip(&mut inverses) {
+            // Magnitudes order like their bits, in which NaN is the greatest.
+            let mut magnitudes = [V::Ints::splat(0); LANES];
+            for (values, magnitudes) in values.as_chunks().0.iter().zip(&mut magnitudes) {
+                let [a, b] = halves::<V>(values);
+                *magnitudes = a.abs().bits().max(b.abs().bits());
+            }
+            let d = V::Ints::greatest_of(magnitudes).as_floats() / V::splat(127.0);
+            *scales = d.to_halves();
+            inverse(d).store(inverses);
         }
-        let d = V::Ints::load(&greatest).as_floats() / V::splat(127.0);
-        let inverses = each(inverse(d));
-        let scales = d.to_halves();
-        for (((values, out), inverse), d) in values.iter().zip(out).zip(inverses).zip(scales.as_chunks().0) {
-            let (to, qs) = out.split_first_chunk_mut::<2>().expect("34 bytes");
+        let scales = scales.as_flattened().as_chunks::<2>().0.iter().zip(inverses.as_flattened());
+        let blocks = values.as_chunks().0.iter().zip(out.as_chunks_mut::<34>().0);
+        for ((values, out), (d, inverse)) in blocks.zip(scales) {
+            let (to, qs) = out.split_first_chunk_mut().expect("34 bytes");
             *to = *d;
-            for (v, q) in halves::<V>(values).into_iter().zip(qs.as_chunks_mut::<LANES>().0) {
-                let v = v * V::splat(inverse);
+            for (v, q) in halves::<V>(values).into_iter().zip(qs.as_chunks_mut().0) {
+                let v = v * V::splat(*inverse);
                 *q = (v + (v.bits() & sign | half).as_floats()).truncate().low_bytes();
             }
         }

@@ -211,8 +211,8 @@ impl Ints for IntArray {
     }
 
     #[inline(always)]
-    fn greatest(self) -> i32 {
-        self.0.into_iter().fold(i32::MIN, i32::max)
+    fn greatest_of(vectors: [Self; LANES]) -> Self {
+        Self(vectors.map(|vector| vector.0.into_iter().fold(i32::MIN, i32::max)))
     }
 
     #[inline(always)]

@@ -274,13 +274,22 @@ impl Ints for Ints256 {
     }
 
     #[inline(always)]
-    fn greatest(self) -> i32 {
-        avx2!({
-            let eight = _mm256_max_epi32(self.0[0], self.0[1]);
-            let four = _mm_max_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256::<1>(eight));
-            let two = _mm_max_epi32(four, _mm_shuffle_epi32::<0b01_00_11_10>(four));
-            _mm_cvtsi128_si32(_mm_max_epi32(two, _mm_shuffle_epi32::<0b10_11_00_01>(two)))
-        })
+    fn greatest_of(vectors: [Self; LANES]) -> Self {
+        let mut fours = [vectors[0].0[0]; 4];
+        for (four, v) in fours.iter_mut().zip(vectors.as_chunks::<4>().0) {
+            // Within each 128 bits: what is left of the first two in turn, of the last two, and of all four.
+            let (v, w) = ([eight(v[0]), eight(v[1])], [eight(v[2]), eight(v[3])]);
+            *four = avx2!({
+                let a = _mm256_max_epi32(_mm256_unpacklo_epi32(v[0], v[1]), _mm256_unpackhi_epi32(v[0], v[1]));
+                let b = _mm256_max_epi32(_mm256_unpacklo_epi32(w[0], w[1]), _mm256_unpackhi_epi32(w[0], w[1]));
+                _mm256_max_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b))
+            });
+        }
+        let [a, b, c, d] = fours;
+        Self(avx2!([
+            _mm256_max_epi32(_mm256_permute2x128_si256::<0x20>(a, b), _mm256_permute2x128_si256::<0x31>(a, b)),
+            _mm256_max_epi32(_mm256_permute2x128_si256::<0x20>(c, d), _mm256_permute2x128_si256::<0x31>(c, d)),
+        ]))
     }
 
     #[inline(always)]
@@ -316,6 +325,12 @@ impl Ints for Ints256 {
     fn look_up(self, table: &[f32; LANES]) -> Avx2 {
         Avx2([look_up(self.0[0], table), look_up(self.0[1], table)])
     }
+}
+
+/// The greater of the two halves, lane by lane.
+#[inline(always)]
+fn eight(v: Ints256) -> __m256i {
+    avx2!(_mm256_max_epi32(v.0[0], v.0[1]))
 }
 
 #[inline(always)]

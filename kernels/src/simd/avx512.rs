@@ -222,8 +222,22 @@ impl Ints for Ints512 {
     }
 
     #[inline(always)]
-    fn greatest(self) -> i32 {
-        avx512!(_mm512_reduce_max_epi32(self.0))
+    fn greatest_of(vectors: [Self; LANES]) -> Self {
+        let mut fours = [vectors[0]; 4];
+        for (four, v) in fours.iter_mut().zip(vectors.as_chunks::<4>().0) {
+            // Within each 128 bits: what is left of the first two in turn, of the last two, and of all four.
+            let (a, b) = avx512!((
+                _mm512_max_epi32(_mm512_unpacklo_epi32(v[0].0, v[1].0), _mm512_unpackhi_epi32(v[0].0, v[1].0)),
+                _mm512_max_epi32(_mm512_unpacklo_epi32(v[2].0, v[3].0), _mm512_unpackhi_epi32(v[2].0, v[3].0)),
+            ));
+            *four = Self(avx512!(_mm512_max_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b))));
+        }
+        let [a, b, c, d] = fours.map(|four| four.0);
+        Self(avx512!({
+            let ab = _mm512_max_epi32(_mm512_shuffle_i32x4::<0x44>(a, b), _mm512_shuffle_i32x4::<0xEE>(a, b));
+            let cd = _mm512_max_epi32(_mm512_shuffle_i32x4::<0x44>(c, d), _mm512_shuffle_i32x4::<0xEE>(c, d));
+            _mm512_max_epi32(_mm512_shuffle_i32x4::<0x88>(ab, cd), _mm512_shuffle_i32x4::<0xDD>(ab, cd))
+        }))
     }
 
     #[inline(always)]

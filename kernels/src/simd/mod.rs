@@ -118,8 +118,8 @@ pub(crate) trait Ints:
     fn as_floats(self) -> Self::Floats;
     /// The greater, both taken as signed.
     fn max(self, other: Self) -> Self;
-    /// The greatest lane, taken as signed.
-    fn greatest(self) -> i32;
+    /// In lane `k` the greatest lane of vector `k`, taken as signed.
+    fn greatest_of(vectors: [Self; LANES]) -> Self;
     /// `self > other`, both taken as signed.
     fn above(self, other: Self) -> <Self::Floats as Floats>::Mask;
     /// The even lanes times `factor`, all taken as unsigned; each product fills a lane and the odd one behind it.

@@ -108,7 +108,7 @@ fn all<V: Floats>(a: &[f32; LANES], b: &[f32; LANES]) -> Vec<Vec<u32>> {
         floats(i.to_floats()),
         floats(i.as_floats()),
         ints(i.max(j)),
-        vec![i.greatest().cast_unsigned()],
+        ints(V::Ints::greatest_of(from_fn(|k| if k % 3 == 0 { i + V::Ints::splat(k as i32) } else { j - i }))),
         mask(i.above(j)),
         ints(i.mul_even(0xD251_1F53)),
         ints(i.odd_to_even()),

@@ -15,8 +15,8 @@ fn draws_have_known_answers() {
         KEY.fill(element, &mut one);
         one[0]
     };
-    assert_eq!([64, 65, 80, 96, 113].map(draw), [0xf60d, 0xfab4, 0x91e7, 0x0967, 0xb933]);
-    assert_eq!(draw((1 << 40) + 5), 0xaeb7);
+    assert_eq!([64, 65, 80, 96, 113].map(draw), [0xe8c5, 0xf0a7, 0x46be, 0x1897, 0x6d38]);
+    assert_eq!(draw((1 << 40) + 5), 0xd480);
 }
 
 /// By the same program: elements 64 to 79 in two rows of 8, density 0.5, epsilon 0.3.
@@ -26,7 +26,7 @@ fn ranked_masks_have_known_answers() {
     let ranks = Ranks { row: 8, spread: keep_threshold(0.6) };
     let threshold = keep_threshold(0.2) as i32;
     let mask: Vec<u8> = draws(KEY, Some(ranks), 64, &delta).iter().map(|draw| u8::from(*draw < threshold)).collect();
-    assert_eq!(mask, [0, 0, 1, 0, 1, 1, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0]);
+    assert_eq!(mask, [0, 0, 0, 0, 1, 1, 1, 1, 0, 1, 1, 0, 1, 0, 1, 0]);
 }
 
 #[test]
