@@ -17,6 +17,7 @@ mod keep;
 mod mask;
 mod philox;
 mod plain;
+mod prefetch;
 mod program;
 mod run;
 mod simd;

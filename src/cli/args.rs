@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ggraft_kernels::Isa;
 
 use crate::model::{Settings, offload_supported};
 use crate::recipe::{METHODS, MethodSpec};
@@ -25,6 +26,17 @@ pub(super) struct Cli {
     /// Show llama.cpp's own log on stderr.
     #[arg(long, global = true)]
     pub verbose: bool,
+    /// Instructions that merges use: scalar, avx2 or avx512; by default the best that the processor has.
+    #[arg(long, global = true, value_name = "NAME", env = "GGRAFT_ISA", value_parser = isa, hide_short_help = true)]
+    pub isa: Option<Isa>,
+}
+
+/// An instruction set that the processor has.
+fn isa(name: &str) -> Result<Isa, String> {
+    let available: Vec<Isa> = Isa::ALL.into_iter().filter(|isa| isa.is_available()).collect();
+    let names: Vec<&str> = available.iter().map(|isa| isa.name()).collect();
+    let known = available.iter().find(|isa| isa.name() == name).copied();
+    known.ok_or_else(|| format!("this processor can do {}", names.join(", ")))
 }
 
 /// llama.cpp's flags of several letters after one dash, and what they are called here.
@@ -67,7 +79,7 @@ pub(super) enum Command {
     Score(ScoreArgs),
     /// Search for a recipe that is better than its parents.
     Evolve(EvolveArgs),
-    /// Measure how fast a recipe is merged, beside memcpy of as many bytes.
+    /// Measure how fast a recipe, or every type of tensor, is merged, beside memcpy of as many bytes.
     Bench(BenchArgs),
     /// Write the merged model as a GGUF file for other programs.
     Export(ExportArgs),
@@ -167,10 +179,12 @@ pub(super) struct EvolveArgs {
 }
 
 /// `ggraft bench`.
+///
+/// Without a MODEL, tensors of every type are merged by linear, ties and dare_ties, beside memcpy and ggml's own codecs; that needs 1 GB.
 #[derive(Debug, Args)]
 pub(super) struct BenchArgs {
     /// A recipe `.yaml`, or a `.gguf` file to see how fast that runs without a merge.
-    pub model: PathBuf,
+    pub model: Option<PathBuf>,
     /// Merge and copy N times; the median counts.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = positive)]
     pub repeat: usize,

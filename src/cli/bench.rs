@@ -1,16 +1,76 @@
 //! `ggraft bench`: merge throughput beside memcpy, and what llama.cpp makes of the result.
 
+use std::path::Path;
 use std::time::Instant;
 
-use serde_json::json;
+use ggraft_kernels::Isa;
+use serde_json::{Value, json};
 
 use super::args::BenchArgs;
 use super::output::{bytes, duration, open, print, print_json, table};
-use crate::bench::{Figures, measure};
+use super::progress::bar;
+use crate::bench::{Figures, Row, measure, measure_kernels};
 
 pub(super) fn bench(args: &BenchArgs, as_json: bool) -> anyhow::Result<()> {
+    match &args.model {
+        Some(path) => model(path, args, as_json),
+        None => kernels(args.repeat, as_json),
+    }
+}
+
+/// Every type by three methods.
+fn kernels(repeat: usize, as_json: bool) -> anyhow::Result<()> {
+    let bar = bar(0, "merging");
+    let rows = measure_kernels(repeat, &mut |row, count| {
+        bar.set_length(count as u64);
+        bar.inc(1);
+        bar.set_message(format!("{} of {}", row.method, row.from));
+    });
+    bar.finish_and_clear();
+    let figures = |row: &Row| {
+        let (merge, copy) = (row.gb_per_second(&row.merges), row.gb_per_second(&row.copies));
+        let ggml = row.ggml.map(|time| row.gb_per_second(&[time]));
+        (merge, copy, ggml)
+    };
+    if as_json {
+        let to_json = |row: &Row| {
+            let (merge, copy, ggml) = figures(row);
+            json!({
+                "method": row.method, "source_type": row.from.name(), "type": row.to.name(), "bytes": row.bytes,
+                "gb_per_second": merge, "memcpy_gb_per_second": copy, "ratio_to_memcpy": merge / copy,
+                "ggml_gb_per_second": ggml, "ratio_to_ggml": ggml.map(|ggml| merge / ggml),
+            })
+        };
+        let rows: Vec<Value> = rows.iter().map(to_json).collect();
+        return print_json(&json!({ "isa": Isa::current().name(), "repeat": repeat, "kernels": rows }));
+    }
+    let header =
+        ["method", "types", "merge", "memcpy of as many bytes", "merge / memcpy", "ggml's codecs", "merge / ggml"];
+    let lines = rows.iter().map(|row| {
+        let (merge, copy, ggml) = figures(row);
+        let speed = |speed: f64| format!("{speed:.2} GB/s");
+        vec![
+            row.method.to_owned(),
+            format!("{} -> {}", row.from, row.to),
+            speed(merge),
+            speed(copy),
+            format!("{:.2}", merge / copy),
+            ggml.map(speed).unwrap_or_default(),
+            ggml.map(|ggml| format!("{:.1}", merge / ggml)).unwrap_or_default(),
+        ]
+    });
+    print(format_args!("{}", table(2, &header, lines)))?;
+    print(format_args!(
+        "instructions: {}; medians of {repeat}; threads: {}",
+        Isa::current().name(),
+        rayon::current_num_threads()
+    ))
+}
+
+/// A recipe or a file.
+fn model(path: &Path, args: &BenchArgs, as_json: bool) -> anyhow::Result<()> {
     let start = Instant::now();
-    let model = open(&args.model, &args.cache)?;
+    let model = open(path, &args.cache)?;
     let opened = start.elapsed();
     let figures = measure(&model, args.compute.settings(), args.repeat)?;
     let swap = Figures::spread(&figures.swaps);

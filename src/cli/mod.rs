@@ -29,6 +29,9 @@ pub fn main() -> ExitCode {
     };
     crate::model::log_to_stderr(cli.verbose);
     crate::disk::survive_size_limit();
+    if let Some(isa) = cli.isa {
+        isa.select();
+    }
     let result = match &cli.command {
         Command::Inspect(args) => inspect::inspect(args, cli.json),
         Command::Run(args) => run::run(args, cli.json),

@@ -24,7 +24,8 @@ pub(super) fn verify_unchanged(parents: &[Parent]) -> Result<(), ImageError> {
 /// Runs the programs of all jobs, each list with the memory that its offsets count in and in ascending order.
 pub(super) fn fill(work: Vec<(Vec<Job>, &mut [u8])>, parents: &[Parent]) {
     let chunks: Vec<Chunk> = work.into_iter().flat_map(|(jobs, data)| cut(jobs, data)).collect();
-    chunks.into_par_iter().for_each(|Chunk { tensor, elements, out }| {
+    // One after the other to whichever thread is free: parents that are not in memory are read from the disk from front to back.
+    chunks.into_iter().par_bridge().for_each(|Chunk { tensor, elements, out }| {
         let sources: Vec<Source> = tensor.source_data(parents);
         run(&tensor.program, &sources, tensor.info.ty, elements, out, &CODECS);
     });

@@ -1,6 +1,7 @@
 //! Blocks of 32 elements with one scale, and an offset or none (`quantize_row_q4_0_ref` to `quantize_row_q8_0_ref`).
 
 use super::lanes::{Columns, columns, inverse};
+use crate::prefetch;
 use crate::simd::{Floats, Ints, LANES};
 
 /// Elements of a block.
@@ -15,7 +16,7 @@ const AHEAD: usize = 4 * LANES;
 #[inline(always)]
 pub(super) fn q8_0<V: Floats>(values: &[f32], out: &mut [u8]) {
     let sign = V::Ints::splat(i32::MIN);
-    let half = V::splat(ALMOST_HALF).bits();
+    let (half, distance) = (V::splat(ALMOST_HALF).bits(), out.len());
     for (values, out) in values.chunks(AHEAD * QK).zip(out.chunks_mut(AHEAD * 34)) {
         let (mut scales, mut inverses) = ([[0; 2 * LANES]; AHEAD / LANES], [[0.0; LANES]; AHEAD / LANES]);
         for ((values, scales), inverses) in values.chunks(LANES * QK).zip(&mut scales).zip(&mut inverses) {
@@ -32,6 +33,7 @@ pub(super) fn q8_0<V: Floats>(values: &[f32], out: &mut [u8]) {
         let scales = scales.as_flattened().as_chunks::<2>().0.iter().zip(inverses.as_flattened());
         let blocks = values.as_chunks().0.iter().zip(out.as_chunks_mut::<34>().0);
         for ((values, out), (d, inverse)) in blocks.zip(scales) {
+            prefetch::to_write(out, distance);
             let (to, qs) = out.split_first_chunk_mut().expect("34 bytes");
             *to = *d;
             for (v, q) in halves::<V>(values).into_iter().zip(qs.as_chunks_mut().0) {

@@ -1,10 +1,9 @@
-//! A model in, how fast this machine merges and runs it out: every figure of one run, memcpy of the same bytes beside them.
+//! A model in, how fast it is merged and runs out.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rayon::prelude::*;
-
+use super::copy::Copy;
 use crate::disk;
 use crate::generate::Request;
 use crate::image::Fill;
@@ -38,10 +37,6 @@ const GENERATED_TOKENS: usize = 64;
 const QUESTIONS: u32 = 32;
 /// Tokens of each short question, and of each answer.
 const SHORT_TOKENS: usize = 32;
-/// Most bytes of one of memcpy's two buffers; more bytes are copied in several rounds.
-const MAX_COPY_BUFFER: usize = 1 << 30;
-/// Bytes that one thread copies at a time.
-const COPY_CHUNK: usize = 1 << 20;
 
 /// The figures. Times of repeated work are sorted.
 #[derive(Debug)]
@@ -109,7 +104,9 @@ pub fn measure(model: &Model, settings: Settings, repeat: usize) -> Result<Figur
             candidates.push(start.elapsed());
         }
         candidates.sort();
-        copies = copy_times((swap.fill.bytes_read + swap.fill.bytes_written) / 2, repeat);
+        let mut copy = Copy::of(swap.fill.bytes_read + swap.fill.bytes_written);
+        copies = (0..repeat).map(|_| copy.time()).collect();
+        copies.sort();
         swaps.sort();
     }
 
@@ -172,28 +169,4 @@ fn turned(recipe: &Recipe, factor: f64) -> Recipe {
         slice.sources.iter_mut().for_each(|source| turn(&mut source.parameters));
     }
     recipe
-}
-
-/// Times of copying `bytes` from one buffer to another on the threads that merges run on, sorted.
-fn copy_times(bytes: u64, repeat: usize) -> Vec<Duration> {
-    let buffer = usize::try_from(bytes).unwrap_or(usize::MAX).clamp(1, MAX_COPY_BUFFER);
-    // Written once, so that no page is first touched while the clock runs.
-    let from = vec![1u8; buffer];
-    let mut to = vec![2u8; buffer];
-    let mut times: Vec<Duration> = (0..repeat)
-        .map(|_| {
-            let start = Instant::now();
-            let mut left = usize::try_from(bytes).unwrap_or(usize::MAX);
-            while left > 0 {
-                let now = left.min(buffer);
-                let chunks = to[..now].par_chunks_mut(COPY_CHUNK).zip(from[..now].par_chunks(COPY_CHUNK));
-                chunks.for_each(|(to, from)| to.copy_from_slice(from));
-                std::hint::black_box(&mut to);
-                left -= now;
-            }
-            start.elapsed()
-        })
-        .collect();
-    times.sort();
-    times
 }

@@ -1,0 +1,35 @@
+//! Cache lines asked for one tile ahead, a few with every block: processors do so themselves only up to the end of a page, and a tile of
+//! a quantized tensor is no longer than that. Where there are no such hints, nothing is done.
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Asks for what lies `distance` bytes behind a block that is read.
+#[inline(always)]
+pub(crate) fn to_read<const BYTES: usize>(block: &[u8; BYTES], distance: usize) {
+    for at in (0..BYTES).step_by(LINE) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a hint, which is ignored where there is no memory.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(block.as_ptr().wrapping_add(distance + at).cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (block, distance, at);
+    }
+}
+
+/// Asks for what lies `distance` bytes behind a block that is written.
+#[inline(always)]
+pub(crate) fn to_write<const BYTES: usize>(block: &mut [u8; BYTES], distance: usize) {
+    for at in (0..BYTES).step_by(LINE) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_ET0>(block.as_ptr().wrapping_add(distance + at).cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (&block, distance, at);
+    }
+}
