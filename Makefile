@@ -27,6 +27,7 @@ paper-table: build ## Search weights, paths, and weights then paths, and compare
 
 test: deps models ## Run all tests
 	GGRAFT_TEST_MODELS=$(MODELS) $(CARGO) test --release --locked --workspace
+	RUSTFLAGS= $(CARGO) test --release --locked --package ggraft-kernels --target-dir target/portable
 	@$(MAKE) --no-print-directory test-clients
 
 test-clients: build clients ## Test the server with real clients: openai, lm-evaluation-harness, curl, Chromium
@@ -37,7 +38,7 @@ check: deps ## Formatting, lints and documentation
 	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --workspace --no-deps --document-private-items
 
-bench: build models ## Measure merge throughput on real models
+bench: build models ## Measure merge throughput: every type, then real models
 	sh scripts/bench.sh $(GGRAFT) $(MODELS)
 
 bench-serve: build ## Load the server for ten minutes: 32 clients, a recipe swapped every second

@@ -1,27 +1,31 @@
-//! Merging one tile at a time on one core: every source type through the path that swaps take, with memcpy of as many bytes beside it.
+//! Merging on one core and in the caches: every source and every result type through the path that swaps take, with memcpy of as many
+//! bytes beside it. `ggraft bench` measures the same on all cores and in memory.
 //!
-//! `cargo bench --bench merge`. Bytes per second count what is read and what is written.
+//! `cargo bench --bench merge`, with `GGRAFT_ISA` to choose the instructions. Bytes per second count what is read and what is written.
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use ggraft::ggml::CODECS;
-use ggraft_kernels::{Cut, GgmlType, Keep, Program, Source, TILE, TaskVector, Term, run};
+use ggraft_kernels::{Cut, GgmlType, Isa, Keep, MaskKey, Program, Source, TILE, TaskVector, Term, keep_threshold, run};
 
 /// Elements of the tensor that is merged: small enough for the caches, so that the kernels are measured and not the memory.
 const ELEMENTS: usize = 16 * TILE;
-/// Types that parents commonly have.
-const TYPES: [GgmlType; 8] = [
-    GgmlType::F32,
-    GgmlType::F16,
-    GgmlType::BF16,
-    GgmlType::Q8_0,
-    GgmlType::Q4_0,
-    GgmlType::Q4_1,
-    GgmlType::Q4_K,
-    GgmlType::Q6_K,
-];
+/// Types that parents have and that ggml can encode without an importance matrix.
+const SOURCES: [GgmlType; 15] = {
+    use GgmlType::*;
+    [F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS]
+};
+/// Types of results.
+const RESULTS: [GgmlType; 11] = {
+    use GgmlType::*;
+    [F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K]
+};
 
 fn main() {
+    if let Ok(name) = std::env::var("GGRAFT_ISA") {
+        let known = Isa::ALL.into_iter().find(|isa| isa.name() == name);
+        assert!(known.is_some_and(Isa::select), "this processor cannot do {name}");
+    }
     divan::main();
 }
 
@@ -42,29 +46,52 @@ fn bytes(ty: GgmlType) -> usize {
 fn merge(bencher: Bencher, ty: GgmlType, count: usize, program: &Program) {
     let data: Vec<Vec<u8>> = (0..count).map(|i| tensor(ty, i)).collect();
     let sources: Vec<Source> = data.iter().map(|data| Source::new(ty, data)).collect();
-    let mut out = vec![0; bytes(GgmlType::Q8_0)];
+    merge_into(bencher, &sources, GgmlType::Q8_0, program);
+}
+
+fn merge_into(bencher: Bencher, sources: &[Source], ty: GgmlType, program: &Program) {
+    let mut out = vec![0; bytes(ty)];
+    let read: usize = sources.iter().filter_map(Source::bytes).map(<[u8]>::len).sum();
     bencher
-        .counter(BytesCount::new(count * bytes(ty) + out.len()))
-        .bench_local(|| run(program, black_box(&sources), GgmlType::Q8_0, 0..ELEMENTS, &mut out, &CODECS));
+        .counter(BytesCount::new(read + out.len()))
+        .bench_local(|| run(program, black_box(sources), ty, 0..ELEMENTS, &mut out, &CODECS));
 }
 
 /// Two parents averaged into Q8_0.
-#[divan::bench(args = TYPES)]
+#[divan::bench(args = SOURCES)]
 fn linear(bencher: Bencher, ty: GgmlType) {
     let terms = vec![Term { source: 0, coefficient: 0.6 }, Term { source: 1, coefficient: 0.4 }];
     merge(bencher, ty, 2, &Program::Sum { terms, constant: 0.0 });
 }
 
 /// A base and two task vectors, trimmed and with consensus, into Q8_0.
-#[divan::bench(args = TYPES)]
+#[divan::bench(args = SOURCES)]
 fn ties(bencher: Bencher, ty: GgmlType) {
     let keep = Keep::Largest(Cut { above: 0.5f32.to_bits(), from: 0.5f32.to_bits(), ties_end: 0 });
     let vectors = [1, 2].map(|source| TaskVector { source, weight: 0.5, keep, rescale: 1.0 }).to_vec();
     merge(bencher, ty, 3, &Program::TaskVectors { base: 0, vectors, consensus: true, normalize: true, lambda: 1.0 });
 }
 
+/// The same with a random half of each vector.
+#[divan::bench(args = SOURCES)]
+fn dare_ties(bencher: Bencher, ty: GgmlType) {
+    let keep = |stream| Keep::Random { key: MaskKey { seed: [0; 2], stream }, threshold: keep_threshold(0.5) };
+    let vector = |source| TaskVector { source, weight: 0.5, keep: keep([0, source as u32]), rescale: 2.0 };
+    let vectors = [1, 2].map(vector).to_vec();
+    merge(bencher, ty, 3, &Program::TaskVectors { base: 0, vectors, consensus: true, normalize: false, lambda: 1.0 });
+}
+
+/// Two F32 tensors averaged into every type.
+#[divan::bench(args = RESULTS)]
+fn encode(bencher: Bencher, ty: GgmlType) {
+    let data = [tensor(GgmlType::F32, 0), tensor(GgmlType::F32, 1)];
+    let terms = vec![Term { source: 0, coefficient: 0.6 }, Term { source: 1, coefficient: 0.4 }];
+    let sources = data.each_ref().map(|data| Source::new(GgmlType::F32, data));
+    merge_into(bencher, &sources, ty, &Program::Sum { terms, constant: 0.0 });
+}
+
 /// What `linear` would take if it only moved the bytes.
-#[divan::bench(args = TYPES)]
+#[divan::bench(args = SOURCES)]
 fn memcpy(bencher: Bencher, ty: GgmlType) {
     let moved = 2 * bytes(ty) + bytes(GgmlType::Q8_0);
     let from = vec![1u8; moved / 2];

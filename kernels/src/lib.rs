@@ -12,6 +12,7 @@ mod codec;
 mod combine;
 mod decode;
 mod encode;
+mod fold;
 mod half;
 mod keep;
 mod mask;

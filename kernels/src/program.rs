@@ -178,6 +178,21 @@ impl Program {
         }
     }
 
+    /// The source and the factor of a program that only multiplies.
+    pub(crate) fn multiple(&self) -> Option<(usize, f32)> {
+        match self {
+            Self::Sum { terms, constant: 0.0 } => match terms[..] {
+                [Term { source, coefficient }] => Some((source, coefficient)),
+                _ => None,
+            },
+            Self::Scaled { program, factor } => match **program {
+                Self::Copy { source } => Some((source, *factor)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// Elements that are best computed together: work on any fewer would be done again for the others.
     pub fn unit(&self) -> usize {
         match self {

@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use crate::combine::combine;
-use crate::{Codecs, GgmlType, Program, Source};
+use crate::{Codecs, GgmlType, Program, Source, fold};
 
 /// Elements that are decoded, combined and encoded together: a multiple of every block size, small enough that the f32 tiles of
-/// a few sources stay in the first-level cache.
+/// a few sources stay in a core's own caches.
 pub const TILE: usize = 4096;
 
 /// Fills `out`, the bytes of elements `range` of the destination.
@@ -20,6 +20,22 @@ pub fn run(program: &Program, sources: &[Source], ty: GgmlType, range: Range<usi
     if let Program::Copy { source } = program {
         return sources[*source].copy(range, out);
     }
+    if let Some((source, factor)) = program.multiple()
+        && fold::knows(ty)
+        && let Some(blocks) = sources[source].blocks(ty, range.clone())
+    {
+        let blocks = blocks.chunks(ty.type_size()).zip(out.chunks_mut(ty.type_size()));
+        for (start, (block, out)) in range.step_by(ty.block_size()).zip(blocks) {
+            if !fold::fold(ty, block, factor, out) {
+                merge(program, sources, ty, start..start + ty.block_size(), out, codecs);
+            }
+        }
+        return;
+    }
+    merge(program, sources, ty, range, out, codecs);
+}
+
+fn merge(program: &Program, sources: &[Source], ty: GgmlType, range: Range<usize>, out: &mut [u8], codecs: &Codecs) {
     let widest = TILE.max(program.unit()).min(range.len());
     let mut combined = vec![0f32; widest];
     let mut scratch = Vec::new();

@@ -87,6 +87,14 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// The blocks of elements `range`, if they are of type `ty` and nothing else.
+    pub(crate) fn blocks(&self, ty: GgmlType, range: Range<usize>) -> Option<&'a [u8]> {
+        match self {
+            Self::Tensor(tensor @ Tensor { low_rank: [], .. }) if tensor.ty == ty => Some(tensor.blocks(range)),
+            _ => None,
+        }
+    }
+
     /// Copies the blocks of elements `range`. Rows must be single ones, of tables of one type.
     ///
     /// # Panics

@@ -145,3 +145,33 @@ fn whatever_decodes_to_the_same_values_is_merged_and_measured_alike() {
         assert_eq!(passes(&source), passes(&dense_source));
     }
 }
+
+/// Halving is exact and leaves the quanta alone; 0.9 times a scale is none that a block can have, and is merged like anything else.
+#[test]
+fn a_multiple_goes_into_the_scales_where_it_is_exact() {
+    use crate::{decode, encode, fold};
+    for &ty in GgmlType::ALL.iter().filter(|ty| fold::knows(**ty) && encode::knows(**ty)) {
+        let values = values(1, 2048);
+        let mut blocks = vec![0; ty.row_size(values.len()).unwrap()];
+        encode::encode(ty, &values, &mut blocks);
+        let source = Source::new(ty, &blocks);
+        let merged = |factor: f32, more: Option<f32>| {
+            let first = Term { source: 0, coefficient: factor };
+            let terms = std::iter::once(first).chain(more.map(|coefficient| Term { source: 0, coefficient })).collect();
+            let mut out = vec![0; blocks.len()];
+            let program = Program::Sum { terms, constant: 0.0 };
+            run(&program, std::slice::from_ref(&source), ty, 0..values.len(), &mut out, &codecs());
+            out
+        };
+        let decoded = |bytes: &[u8]| {
+            let mut values = vec![0.0; values.len()];
+            decode::store(ty, bytes, &mut values);
+            values
+        };
+        let half = merged(0.5, None);
+        assert_eq!(decoded(&half), decoded(&blocks).iter().map(|v| v * 0.5).collect::<Vec<f32>>(), "{ty}");
+        let differ = half.iter().zip(&blocks).filter(|(a, b)| a != b).count();
+        assert!(differ <= 4 * blocks.len() / ty.type_size(), "{ty}: {differ} bytes changed");
+        assert_eq!(merged(0.9, None), merged(0.9, Some(0.0)), "{ty}");
+    }
+}
