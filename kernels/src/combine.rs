@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::keep::sparsify;
-use crate::mask::{Band, Mix, Vector, drop, mix};
+use crate::mask::{Band, Mix, Vector, thin_out, mix};
 use crate::run::{decode, decoded, difference};
 use crate::simd::{LANES, tiered};
 use crate::{Codecs, Keep, LineTerm, Lines, Program, Source, TaskVector, Term};
@@ -156,9 +156,9 @@ fn task_vectors(
         source.decode(tile.clone(), codecs, &mut values[here]);
         let band = Band::of(v.keep, tile.start, tile.len());
         if let Keep::Ranked { .. } = v.keep {
-            drop_ranked(v.keep, base, source, tile, codecs, &sum[here], &mut values[here]);
+            thin_out_by_rank(v.keep, base, source, tile, codecs, &sum[here], &mut values[here]);
         } else if band.is_none() {
-            drop(v.keep, tile.start, &sum[here], &mut values[here]);
+            thin_out(v.keep, tile.start, &sum[here], &mut values[here]);
         }
         let (band, factor) = (band.unwrap_or(Band::ALL), v.rescale * v.weight);
         prepared.push(Vector { values, band, factor, weight: v.weight });
@@ -171,7 +171,7 @@ fn task_vectors(
 }
 
 /// Makes equal to the base what a mask by rank drops, so that no difference is left of it.
-fn drop_ranked(
+fn thin_out_by_rank(
     keep: Keep,
     base: &Source,
     source: &Source,

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::MaskKey;
-use crate::mask::drop;
+use crate::mask::thin_out;
 
 /// A place in the order of elements by score, the largest first and equals by index: what stands before it is kept.
 ///
@@ -117,7 +117,7 @@ fn ascending(row: &[f32]) -> impl Iterator<Item = usize> {
 /// `difference` gives any range.
 pub(crate) fn sparsify(keep: Keep, first: usize, delta: &mut [f32], difference: impl Fn(&Range<usize>) -> Vec<f32>) {
     let Keep::Ranked { key, threshold, ranks } = keep else {
-        return drop(keep, first, &vec![0.0; delta.len()], delta);
+        return thin_out(keep, first, &vec![0.0; delta.len()], delta);
     };
     let mut start = first / ranks.row * ranks.row;
     let mut rest = delta;

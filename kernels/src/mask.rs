@@ -60,9 +60,9 @@ fn below(cut: Cut, index: u64) -> i32 {
 
 /// Makes equal to `base` what `keep` drops of `values`, whose first element has the index `first` in its tensor. Ranks are no matter of
 /// single elements and not looked at here.
-pub(crate) fn drop(keep: Keep, first: usize, base: &[f32], values: &mut [f32]) {
+pub(crate) fn thin_out(keep: Keep, first: usize, base: &[f32], values: &mut [f32]) {
     if let Keep::Random { key, threshold } = keep {
-        return drop_random(&key.schedule(), threshold, first, base, values);
+        return thin_out_at_random(&key.schedule(), threshold, first, base, values);
     }
     for (index, (v, b)) in (first as u64..).zip(values.iter_mut().zip(base)) {
         let (band, bits) = (Band::at(keep, index), (*v - *b).abs().to_bits().cast_signed());
@@ -71,7 +71,7 @@ pub(crate) fn drop(keep: Keep, first: usize, base: &[f32], values: &mut [f32]) {
 }
 
 tiered! {
-    fn drop_random<V>(schedule: &Schedule, threshold: u32, first: usize, base: &[f32], values: &mut [f32]) {
+    fn thin_out_at_random<V>(schedule: &Schedule, threshold: u32, first: usize, base: &[f32], values: &mut [f32]) {
         const STRIDE: usize = TOGETHER * GROUP;
         let mut start = 0;
         while start < values.len() {
@@ -79,14 +79,14 @@ tiered! {
             let here = start..(start + STRIDE - skipped).min(values.len());
             if let Some(values) = values[here.clone()].as_mut_array::<STRIDE>() {
                 let base = base[here.clone()].as_array().expect("as long as the values");
-                drop_some::<V>(schedule, threshold, number as u64, base, values);
+                thin_out_some::<V>(schedule, threshold, number as u64, base, values);
             } else {
                 // Groups that are there in part are filled up for the while.
                 let (mut some, mut some_base) = ([0.0; STRIDE], [0.0; STRIDE]);
                 let there = skipped..skipped + here.len();
                 some[there.clone()].copy_from_slice(&values[here.clone()]);
                 some_base[there.clone()].copy_from_slice(&base[here.clone()]);
-                drop_some::<V>(schedule, threshold, number as u64, &some_base, &mut some);
+                thin_out_some::<V>(schedule, threshold, number as u64, &some_base, &mut some);
                 values[here.clone()].copy_from_slice(&some[there]);
             }
             start = here.end;
@@ -95,7 +95,7 @@ tiered! {
 }
 
 #[inline(always)]
-fn drop_some<V: Floats>(
+fn thin_out_some<V: Floats>(
     schedule: &Schedule,
     threshold: u32,
     number: u64,
