@@ -70,6 +70,8 @@ fn to_json(model: &str, task: &Task, score: &Score) -> Value {
     json!({
         "model": model, "task": task.name, "metric": score.metric, "value": e.value, "stderr": e.stderr, "ci95": e.ci95,
         "n": e.n, "seconds": score.elapsed.as_secs_f64(),
+        "prompt_seconds": score.work.prompt_time.as_secs_f64(), "prompt_tokens": score.work.prompt_tokens,
+        "generate_seconds": score.work.generate_time.as_secs_f64(), "generated_tokens": score.work.generated_tokens,
     })
 }
 

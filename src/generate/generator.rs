@@ -1,9 +1,11 @@
 //! The slots of one context and how they share its batches.
 
+use std::time::Instant;
+
 use rayon::prelude::*;
 
 use super::slot::{Job, Slot};
-use super::{Likelihood, Output, Reason, Request};
+use super::{Likelihood, Output, Reason, Request, Work};
 use crate::model::{Live, LlamaBatch, LlamaToken, ModelError};
 
 /// Continues many requests side by side in one live model. `T` is what its owner knows a request by.
@@ -12,6 +14,7 @@ pub struct Generator<T> {
     batch: LlamaBatch<'static>,
     steps: u64,
     rows: Vec<Row>,
+    work: Work,
     /// Whether a model has computed something that is no number: it must not stay, not even behind a mask.
     poisoned: bool,
 }
@@ -32,7 +35,13 @@ impl<T> Generator<T> {
     /// A generator for `live`, which nobody else may give tokens to while it runs requests.
     pub fn new(live: &Live) -> Self {
         let slots = (0..live.size().sequences).map(|_| Slot::new()).collect();
-        Self { slots, batch: LlamaBatch::new(live.batch_size(), 1), steps: 0, rows: Vec::new(), poisoned: false }
+        let batch = LlamaBatch::new(live.batch_size(), 1);
+        Self { slots, batch, steps: 0, rows: Vec::new(), work: Work::default(), poisoned: false }
+    }
+
+    /// What all steps together have computed.
+    pub fn work(&self) -> Work {
+        self.work
     }
 
     /// Slots that run no request.
@@ -112,11 +121,14 @@ impl<T> Generator<T> {
     /// [`ModelError::Decode`] if llama.cpp fails; every request in the batch has then been told so and is gone.
     pub fn step(&mut self, live: &mut Live, on: &mut dyn FnMut(&mut T, Output) -> bool) -> Result<(), ModelError> {
         self.steps += 1;
+        let start = Instant::now();
         let pieces = self.choose(live);
         if pieces.is_empty() {
             return Ok(());
         }
+        let generated = pieces.iter().filter(|(slot, _)| !self.slots[*slot].reads_prompt()).count();
         self.fill(&pieces, live.logit_rows());
+        let prompt = usize::try_from(self.batch.n_tokens()).unwrap_or(0).saturating_sub(generated);
         if let Err(error) = live.decode(&mut self.batch) {
             let reason = error.to_string();
             for (index, _) in pieces {
@@ -137,6 +149,7 @@ impl<T> Generator<T> {
                 self.end(row.slot, reason, on);
             }
         }
+        self.work.add(prompt, generated, start.elapsed());
         Ok(())
     }
 

@@ -111,6 +111,31 @@ pub struct End {
     pub generate_time: Duration,
 }
 
+/// What a generator has computed, and how long that took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Time for prompts. A batch that goes on with answers as well is divided by its tokens.
+    pub prompt_time: Duration,
+    /// Time for what comes after prompts.
+    pub generate_time: Duration,
+    /// Tokens of prompts computed; those that a slot had computed before cost nothing.
+    pub prompt_tokens: usize,
+    /// Tokens of answers computed.
+    pub generated_tokens: usize,
+}
+
+impl Work {
+    /// Adds what a batch of `prompt` and `generated` tokens took.
+    pub fn add(&mut self, prompt: usize, generated: usize, took: Duration) {
+        let all = (prompt + generated).max(1);
+        let for_prompts = took.mul_f64(prompt as f64 / all as f64);
+        self.prompt_time += for_prompts;
+        self.generate_time += took.saturating_sub(for_prompts);
+        self.prompt_tokens += prompt;
+        self.generated_tokens += generated;
+    }
+}
+
 /// Why a request ended.
 #[derive(Debug)]
 pub enum Reason {

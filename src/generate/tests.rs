@@ -313,3 +313,19 @@ fn stop_strings_are_no_part_of_tokens_or_text() {
     assert!(cut.tokens.len() < whole.tokens.len());
     assert!(whole.ids().starts_with(&cut.ids()));
 }
+
+#[test]
+fn work_counts_each_computed_token_once() {
+    let mut live = live(2);
+    let requests = [greedy(&live, PROMPT, 12), greedy(&live, PROMPT, 5), greedy(&live, "Question: Two and two?", 0)];
+    let mut generator = Generator::new(&live);
+    let begun = std::time::Instant::now();
+    let answers = run(&mut live, &mut generator, requests.to_vec());
+    let (work, elapsed) = (generator.work(), begun.elapsed());
+    let ends = || answers.iter().map(|a| a.end.as_ref().unwrap());
+    assert_eq!(work.prompt_tokens, ends().map(|e| e.prompt_tokens - e.reused_tokens).sum::<usize>());
+    // The last token of an answer is chosen, not computed.
+    assert_eq!(work.generated_tokens, ends().map(|e| e.generated_tokens.saturating_sub(1)).sum::<usize>());
+    assert!(work.prompt_time > Duration::ZERO && work.generate_time > work.prompt_time / 100);
+    assert!(work.prompt_time + work.generate_time <= elapsed);
+}

@@ -1,7 +1,7 @@
 //! Questions with choices in, the log-likelihood of each choice out.
 
 use super::{Progress, ScoreError};
-use crate::generate::{Generator, Output, PromptLikelihoods, Reason, Request};
+use crate::generate::{Generator, Output, PromptLikelihoods, Reason, Request, Work};
 use crate::model::{Live, LlamaToken, ModelError, Vocabulary};
 
 /// A question in tokens.
@@ -44,7 +44,7 @@ fn is_python_space(c: char) -> bool {
     c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
 }
 
-/// For each question, the sum of `ln p(token | all before it)` over the tokens of each choice.
+/// For each question, the sum of `ln p(token | all before it)` over the tokens of each choice, and what that took.
 ///
 /// Questions are asked side by side, the choices of one after another in the same slot: its context is computed once.
 ///
@@ -54,7 +54,7 @@ pub fn log_likelihoods(
     live: &mut Live,
     questions: &[&Continuations],
     progress: &mut Progress,
-) -> Result<Vec<Vec<f64>>, ScoreError> {
+) -> Result<(Vec<Vec<f64>>, Work), ScoreError> {
     let limit = live.size().tokens;
     if let Some(prompt) = questions.iter().map(|q| q.longest()).find(|length| *length > limit as usize) {
         return Err(ModelError::TooLong { prompt, wanted: 0, limit }.into());
@@ -106,5 +106,5 @@ pub fn log_likelihoods(
         }
     }
     live.forget_all();
-    Ok(sums)
+    Ok((sums, generator.work()))
 }

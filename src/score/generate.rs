@@ -1,7 +1,7 @@
 //! Many prompts in, their answers out, in the order given.
 
 use super::{Progress, ScoreError};
-use crate::generate::{Generator, Output, Reason, Request};
+use crate::generate::{Generator, Output, Reason, Request, Work};
 use crate::model::{Live, ModelError};
 
 /// The continuation of one prompt.
@@ -13,11 +13,15 @@ pub struct Answer {
     pub tokens: usize,
 }
 
-/// Answers every request. The result depends on the number of slots only through rounding in llama.cpp's batched products.
+/// Answers every request, and tells what that took. The answers depend on the number of slots only through rounding in llama.cpp's batched products.
 ///
 /// # Errors
 /// [`ScoreError::Model`] if a prompt is too long or llama.cpp fails, [`ScoreError::Cancelled`] if `progress` says so.
-pub fn generate(live: &mut Live, requests: &[Request], progress: &mut Progress) -> Result<Vec<Answer>, ScoreError> {
+pub fn generate(
+    live: &mut Live,
+    requests: &[Request],
+    progress: &mut Progress,
+) -> Result<(Vec<Answer>, Work), ScoreError> {
     let limit = live.size().tokens;
     if let Some(r) = requests.iter().find(|r| r.prompt.len() + r.max_tokens > limit as usize) {
         return Err(ModelError::TooLong { prompt: r.prompt.len(), wanted: r.max_tokens, limit }.into());
@@ -62,5 +66,5 @@ pub fn generate(live: &mut Live, requests: &[Request], progress: &mut Progress) 
         }
     }
     live.forget_all();
-    Ok(answers)
+    Ok((answers, generator.work()))
 }

@@ -16,7 +16,7 @@ pub use error::ScoreError;
 pub use generate::{Answer, generate};
 pub use perplexity::negative_log_likelihoods;
 
-use crate::generate::Request;
+use crate::generate::{Request, Work};
 use crate::model::{ContextSize, Live, LlamaToken, Message, Vocabulary};
 use crate::tasks::{Kind, Task};
 use serde_json::Map;
@@ -36,6 +36,8 @@ pub struct Score {
     pub items: Vec<f64>,
     /// In a choice task, the log-likelihood of each choice of each question; empty otherwise.
     pub choices: Vec<Vec<f64>>,
+    /// Tokens computed and the time for them: prompts apart from answers.
+    pub work: Work,
     /// Wall time.
     pub elapsed: Duration,
 }
@@ -152,30 +154,31 @@ impl Prepared {
         let start = Instant::now();
         let prompts = || chosen.iter().map(|q| self.prompts[*q].context.clone());
         let mut choices = Vec::new();
-        let (metric, estimate, items) = match &self.task.kind {
+        let (metric, estimate, items, work) = match &self.task.kind {
             Kind::Generate(kind) => {
                 let request = |prompt| Request { stop: kind.stop.clone(), ..Request::greedy(prompt, kind.max_tokens) };
                 let requests: Vec<Request> = prompts().map(request).collect();
-                let answers = generate(live, &requests, progress)?;
+                let (answers, work) = generate(live, &requests, progress)?;
                 let judge = |(q, a): (&usize, &Answer)| kind.judge(&self.task.questions[*q], &a.text);
                 let items: Vec<f64> = chosen.iter().zip(&answers).map(judge).collect();
-                (kind.metric.name(), accuracy(&items), items)
+                (kind.metric.name(), accuracy(&items), items, work)
             }
             Kind::Choice(kind) => {
                 let questions: Vec<&Continuations> = chosen.iter().map(|q| &self.prompts[*q]).collect();
-                choices = log_likelihoods(live, &questions, progress)?;
+                let (logs, work) = log_likelihoods(live, &questions, progress)?;
+                choices = logs;
                 let judge = |(q, logs): (&usize, &Vec<f64>)| kind.judge(&self.task.questions[*q], logs);
                 let items: Vec<f64> = chosen.iter().zip(&choices).map(judge).collect();
-                (kind.metric.name(), accuracy(&items), items)
+                (kind.metric.name(), accuracy(&items), items, work)
             }
             Kind::Perplexity => {
                 let prompts: Vec<Vec<LlamaToken>> = prompts().collect();
-                let texts = negative_log_likelihoods(live, &prompts, progress)?;
+                let (texts, work) = negative_log_likelihoods(live, &prompts, progress)?;
                 let items = texts.iter().map(|(nll, tokens)| -nll / *tokens as f64).collect();
-                (PERPLEXITY, stats::perplexity(&texts), items)
+                (PERPLEXITY, stats::perplexity(&texts), items, work)
             }
         };
-        Ok(Score { metric, estimate, items, choices, elapsed: start.elapsed() })
+        Ok(Score { metric, estimate, items, choices, work, elapsed: start.elapsed() })
     }
 
     /// Asks all questions.

@@ -1,12 +1,14 @@
 //! Prompts in, the summed negative log-likelihood of each prompt's tokens after its first out.
 
+use std::time::Instant;
+
 use rayon::prelude::*;
 
 use super::{Progress, ScoreError};
-use crate::generate::negative_log_likelihood;
+use crate::generate::{Work, negative_log_likelihood};
 use crate::model::{Live, LlamaBatch, LlamaToken, ModelError};
 
-/// For each prompt, the sum of `-ln p(token | all before it)` over every token but the first, and how many these are.
+/// For each prompt, the sum of `-ln p(token | all before it)` over every token but the first, and how many these are; and what that took.
 ///
 /// # Errors
 /// [`ScoreError::Model`] if a prompt is too long or llama.cpp fails, [`ScoreError::Cancelled`] if `progress` says so.
@@ -14,10 +16,10 @@ pub fn negative_log_likelihoods(
     live: &mut Live,
     prompts: &[Vec<LlamaToken>],
     progress: &mut Progress,
-) -> Result<Vec<(f64, usize)>, ScoreError> {
+) -> Result<(Vec<(f64, usize)>, Work), ScoreError> {
     let rows = live.logit_rows();
     let mut batch = LlamaBatch::new(rows, 1);
-    let mut sums = Vec::with_capacity(prompts.len());
+    let (mut sums, mut work) = (Vec::with_capacity(prompts.len()), Work::default());
     for (done, tokens) in prompts.iter().enumerate() {
         progress.report(done, prompts.len())?;
         let limit = live.size().tokens;
@@ -27,6 +29,7 @@ pub fn negative_log_likelihoods(
         live.forget_all();
         let mut sum = 0.0;
         for (chunk, position) in tokens.chunks(rows).zip((0..).step_by(rows)) {
+            let begun = Instant::now();
             batch.clear();
             for (token, at) in chunk.iter().zip(position..) {
                 batch.add(*token, at, &[0], true).expect("batches are sized for this");
@@ -40,10 +43,11 @@ pub fn negative_log_likelihoods(
                 logits.par_iter().map(|(logits, target)| negative_log_likelihood(logits, *target)).collect();
             // In order, so that the sum does not depend on threads.
             sum += surprises.iter().sum::<f64>();
+            work.add(chunk.len(), 0, begun.elapsed());
         }
         sums.push((sum, tokens.len().saturating_sub(1)));
     }
     live.forget_all();
     progress.report(prompts.len(), prompts.len())?;
-    Ok(sums)
+    Ok((sums, work))
 }

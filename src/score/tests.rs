@@ -49,7 +49,7 @@ fn answers(live: &mut Live, requests: &[Request], stops: &[&str]) -> Vec<Answer>
 fn try_answers(live: &mut Live, requests: &[Request], stops: &[&str]) -> Result<Vec<Answer>, ScoreError> {
     let stop: Vec<String> = stops.iter().map(|s| (*s).to_owned()).collect();
     let requests: Vec<Request> = requests.iter().map(|r| Request { stop: stop.clone(), ..r.clone() }).collect();
-    generate(live, &requests, &mut Progress::new(&mut |_, _| true))
+    generate(live, &requests, &mut Progress::new(&mut |_, _| true)).map(|(answers, _)| answers)
 }
 
 fn pieces(live: &Live, tokens: &[LlamaToken]) -> Vec<String> {
@@ -288,7 +288,7 @@ fn likelihoods_are_those_of_the_logits() {
         let mut live = live(Settings { batch, ubatch: batch, ..SETTINGS }, 1, 256);
         let texts: Vec<Vec<LlamaToken>> =
             file.lines().take(3).map(|line| live.vocabulary().tokenize(&text(line))).collect();
-        let got = negative_log_likelihoods(&mut live, &texts, &mut Progress::new(&mut |_, _| true)).unwrap();
+        let (got, _) = negative_log_likelihoods(&mut live, &texts, &mut Progress::new(&mut |_, _| true)).unwrap();
         for (tokens, (sum, count)) in texts.iter().zip(got) {
             assert_eq!(count, tokens.len() - 1);
             let want = surprises(&mut live, tokens, batch as usize);

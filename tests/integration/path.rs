@@ -175,7 +175,7 @@ fn texts(count: i32, length: i32) -> Vec<Vec<LlamaToken>> {
 }
 
 fn likelihoods(live: &mut Live, texts: &[Vec<LlamaToken>]) -> Vec<f64> {
-    let values = negative_log_likelihoods(live, texts, &mut Progress::new(&mut |_, _| true)).unwrap();
+    let (values, _) = negative_log_likelihoods(live, texts, &mut Progress::new(&mut |_, _| true)).unwrap();
     values.into_iter().map(|(value, _)| value).collect()
 }
 

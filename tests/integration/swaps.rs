@@ -73,9 +73,9 @@ impl Bench {
 
     fn probe(&self, live: &mut Live) -> Probe {
         let mut go_on = |_, _| true;
-        let likelihoods = negative_log_likelihoods(live, &self.prompts, &mut Progress::new(&mut go_on)).unwrap();
+        let (likelihoods, _) = negative_log_likelihoods(live, &self.prompts, &mut Progress::new(&mut go_on)).unwrap();
         let requests: Vec<Request> = self.prompts.iter().map(|p| Request::greedy(p.clone(), 8)).collect();
-        let answers = generate(live, &requests, &mut Progress::new(&mut go_on)).unwrap();
+        let (answers, _) = generate(live, &requests, &mut Progress::new(&mut go_on)).unwrap();
         Probe {
             likelihoods: likelihoods.iter().map(|(nll, _)| nll.to_bits()).collect(),
             texts: answers.into_iter().map(|a| a.text).collect(),

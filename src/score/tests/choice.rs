@@ -21,7 +21,7 @@ fn continuations(live: &Live) -> Vec<Continuations> {
 
 fn weigh(live: &mut Live, questions: &[Continuations]) -> Vec<Vec<f64>> {
     let questions: Vec<&Continuations> = questions.iter().collect();
-    log_likelihoods(live, &questions, &mut Progress::new(&mut |_, _| true)).unwrap()
+    log_likelihoods(live, &questions, &mut Progress::new(&mut |_, _| true)).unwrap().0
 }
 
 fn assert_near(a: &[Vec<f64>], b: &[Vec<f64>]) {
