@@ -4,8 +4,11 @@ GGRAFT   = target/release/ggraft
 OUT      = out/quickstart
 MODELS   = $(CURDIR)/target/models
 CLIENTS  = $(CURDIR)/target/clients
+HARNESS  = $(CURDIR)/target/harness
+LLAMA    = $(CURDIR)/target/llama
+DATA    ?= recipes/tasks
 
-.PHONY: help deps build quickstart playground paper-table test test-clients check bench bench-serve models clients
+.PHONY: help deps build quickstart playground paper-table test test-clients check bench bench-score bench-serve compare-harness models clients
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -40,6 +43,16 @@ check: deps ## Formatting, lints and documentation
 
 bench: build models ## Measure merge throughput: every type, then real models
 	sh scripts/bench.sh $(GGRAFT) $(MODELS)
+
+bench-score: build models ## Measure scoring beside llama.cpp's own batched decoding, which is built for it
+	@sh scripts/llama.sh $(LLAMA)
+	python3 benches/score_throughput.py --program $(GGRAFT) --reference $(LLAMA)/build/bin/llama-batched-bench \
+		--models $(MODELS)/SmolLM2-135M-Instruct.gguf $(MODELS)/gemma-3-270m.gguf
+
+compare-harness: build models ## Compare scores with lm-evaluation-harness over llama-cpp-python, item by item (data: see recipes/tasks)
+	@sh scripts/venv.sh $(HARNESS) tests/harness/requirements.txt
+	$(HARNESS)/bin/python tests/harness/compare.py --program $(GGRAFT) --data $(DATA) \
+		--models $(MODELS)/SmolLM2-135M-Instruct.gguf $(MODELS)/gemma-3-270m.gguf
 
 bench-serve: build ## Load the server for ten minutes: 32 clients, a recipe swapped every second
 	python3 benches/serve_load.py --program $(GGRAFT) --minutes 10

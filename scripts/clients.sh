@@ -27,10 +27,4 @@ python3 -c "import venv, ensurepip" 2>/dev/null || missing="$missing python3-ven
 # shellcheck disable=SC2086 # a list of package names
 [ -z "$missing" ] || install $missing
 
-cmp -s "$requirements" "$folder/requirements.txt" && exit 0
-echo "installing the clients of tests/clients/requirements.txt"
-rm -rf "$folder"
-python3 -m venv "$folder"
-"$folder/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements"
-# Last, so that an install that was broken off is made anew.
-cp "$requirements" "$folder/requirements.txt"
+sh "$here/scripts/venv.sh" "$folder" "$requirements"

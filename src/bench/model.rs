@@ -136,7 +136,7 @@ pub fn measure(model: &Model, settings: Settings, repeat: usize) -> Result<Figur
         |q: usize| Request::greedy((q * SHORT_TOKENS..(q + 1) * SHORT_TOKENS).map(token).collect(), SHORT_TOKENS);
     let requests: Vec<Request> = (0..QUESTIONS as usize).map(request).collect();
     let start = Instant::now();
-    generate(&mut live, &requests, &mut Progress::new(&mut |_, _| true))?;
+    generate(&mut live, &requests, &|_, _, _| false, &mut Progress::new(&mut |_, _| true))?;
     let questions = start.elapsed();
     let disk_write_bytes = disk_before.and_then(|before| Some(disk::written_bytes()?.saturating_sub(before)));
     Ok(Figures {

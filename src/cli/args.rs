@@ -144,8 +144,8 @@ pub(super) struct ScoreArgs {
     /// Ask only the first N questions of each task.
     #[arg(long, value_name = "N", value_parser = positive)]
     pub limit: Option<usize>,
-    /// With --json, add `items` to each result: for every question its line in the data and its score; for questions with choices the
-    /// index of the right one and each one's log-likelihood.
+    /// With --json, add `items` to each result: for every question its line in the data and its score; what the model wrote, as far as
+    /// the score depends on it; for questions with choices the index of the right one and each one's log-likelihood.
     #[arg(long, requires = "json")]
     pub items: bool,
     #[command(flatten)]

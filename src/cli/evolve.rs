@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail};
@@ -20,7 +19,6 @@ use crate::gguf::Parent;
 use crate::open::vocabulary;
 use crate::plan::Siblings;
 use crate::recipe::Recipe;
-use crate::tasks::Task;
 
 /// Set by the first Ctrl-C; the second ends the process.
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -28,11 +26,7 @@ static STOP: AtomicBool = AtomicBool::new(false);
 pub(super) fn evolve(args: &EvolveArgs, as_json: bool) -> anyhow::Result<()> {
     let config = Config::load(&args.config)?;
     let (budget, seed) = (args.max_evals.unwrap_or(config.budget()), args.seed.unwrap_or(config.search.seed));
-    let mut goals = Vec::new();
-    for goal in &config.tasks {
-        let load = |data: Option<&Path>| Task::load_on(&goal.task, data, None).map(Arc::new);
-        goals.push((goal.weight, load(goal.search.as_deref())?, load(Some(&goal.test))?));
-    }
+    let goals = config.questions(&mut |warning| eprintln!("warning: {warning}"))?;
     let mut siblings = Siblings::open(&config.models)?;
     if let Some(cache) = args.cache.open()? {
         siblings = siblings.cached(cache);

@@ -16,7 +16,7 @@ use crate::model::ModelError;
 use crate::open::{Kind, Model, OpenError};
 use crate::plan::{Cache, CacheError, PlanError, Siblings};
 use crate::recipe::{Recipe, RecipeError};
-use crate::score::{PERPLEXITY, ScoreError};
+use crate::score::{BITS_PER_BYTE, PERPLEXITY, ScoreError};
 use crate::serve::ServeError;
 use crate::tasks::TaskError;
 
@@ -88,14 +88,19 @@ pub(super) fn table(text: usize, header: &[&str], rows: impl IntoIterator<Item =
     table
 }
 
+/// Whether a metric is no share of 1.
+pub(super) fn is_likelihood(metric: &str) -> bool {
+    [PERPLEXITY, BITS_PER_BYTE].contains(&metric)
+}
+
 /// A value as people read it: accuracies in percent, perplexities with all digits, since they are compared to the last bit.
 pub(super) fn value(metric: &str, value: f64) -> String {
-    if metric == PERPLEXITY { value.to_string() } else { format!("{:.1} %", 100.0 * value) }
+    if is_likelihood(metric) { value.to_string() } else { format!("{:.1} %", 100.0 * value) }
 }
 
 /// An interval in the units of [`value`].
 pub(super) fn interval(metric: &str, [low, high]: [f64; 2]) -> String {
-    if metric == PERPLEXITY {
+    if is_likelihood(metric) {
         format!("{low:.4} – {high:.4}")
     } else {
         format!("{:.1} – {:.1}", 100.0 * low, 100.0 * high)

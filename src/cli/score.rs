@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::args::ScoreArgs;
-use super::output::{duration, interval, open, print, print_json, table, value};
+use super::output::{duration, interval, is_likelihood, open, print, print_json, table, value};
 use super::progress::bar;
-use crate::score::{PERPLEXITY, Prepared, Progress, Score, largest_size};
+use crate::score::{Prepared, Progress, Score, largest_size};
 use crate::tasks::{Question, Task};
 
 pub(super) fn score(args: &ScoreArgs, as_json: bool) -> anyhow::Result<()> {
@@ -48,7 +48,7 @@ pub(super) fn score(args: &ScoreArgs, as_json: bool) -> anyhow::Result<()> {
     }
     let row = |(model, task, s): (String, Arc<Task>, Score)| {
         let e = s.estimate;
-        let stderr = if s.metric == PERPLEXITY { format!("{:.4}", e.stderr) } else { value(s.metric, e.stderr) };
+        let stderr = if is_likelihood(s.metric) { format!("{:.4}", e.stderr) } else { value(s.metric, e.stderr) };
         vec![
             model,
             task.name.clone(),
@@ -82,6 +82,9 @@ fn items(task: &Task, score: &Score) -> Value {
         if let (Some(choices), Some(logs)) = (&question.choices, score.choices.get(index)) {
             entry["right"] = choices.right.into();
             entry["log_likelihoods"] = json!(logs);
+        }
+        if let Some(answer) = score.answers.get(index) {
+            entry["output"] = json!(answer);
         }
         entry
     };

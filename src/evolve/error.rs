@@ -9,6 +9,7 @@ use super::cmaes::CmaError;
 use crate::plan::PlanError;
 use crate::recipe::RecipeError;
 use crate::score::ScoreError;
+use crate::tasks::TaskError;
 use crate::yaml::Place;
 
 /// Errors of this stage.
@@ -96,6 +97,9 @@ pub enum EvolveError {
     /// The optimiser refuses the settings.
     #[error(transparent)]
     Optimiser(#[from] CmaError),
+    /// A task cannot be used.
+    #[error(transparent)]
+    Task(#[from] TaskError),
     /// A recipe of the genome is impossible.
     #[error(transparent)]
     Recipe(#[from] RecipeError),

@@ -90,6 +90,35 @@ impl<T> Generator<T> {
         Ok(())
     }
 
+    /// Computes `prefix`, with which prompts to come begin, once, in a context that holds nothing, and gives it to as many of the slots as
+    /// `requests` will take.
+    ///
+    /// # Errors
+    /// [`ModelError::Decode`] if llama.cpp fails.
+    ///
+    /// # Panics
+    /// If a request runs, or `prefix` is longer than a sequence.
+    pub fn share(&mut self, live: &mut Live, prefix: &[LlamaToken], requests: usize) -> Result<(), ModelError> {
+        assert_eq!(self.running(), 0, "requests run in the slots");
+        assert!(prefix.len() <= live.size().tokens as usize, "a prefix longer than a sequence");
+        for (chunk, first) in prefix.chunks(live.batch_size()).zip((0..).step_by(live.batch_size())) {
+            let start = Instant::now();
+            self.batch.clear();
+            for (token, position) in chunk.iter().zip(first..) {
+                self.batch.add(*token, position, &[0], false).expect("batches are sized for this");
+            }
+            live.decode(&mut self.batch)?;
+            self.work.add(chunk.len(), 0, start.elapsed());
+        }
+        for (slot, sequence) in self.slots.iter_mut().take(requests).zip(0..) {
+            if sequence > 0 {
+                live.copy(0, sequence);
+            }
+            slot.computed = prefix.to_vec();
+        }
+        Ok(())
+    }
+
     /// Ends the requests that `unwanted` says so of.
     pub fn cancel(&mut self, unwanted: impl Fn(&T) -> bool, on: &mut dyn FnMut(&mut T, Output)) {
         for slot in &mut self.slots {
@@ -182,6 +211,8 @@ impl<T> Generator<T> {
             pieces.push((*slot, piece));
             room -= piece;
         }
+        // llama.cpp computes neighbours together and what stands apart by itself.
+        pieces.sort_unstable();
         pieces
     }
 

@@ -329,3 +329,37 @@ fn work_counts_each_computed_token_once() {
     assert!(work.prompt_time > Duration::ZERO && work.generate_time > work.prompt_time / 100);
     assert!(work.prompt_time + work.generate_time <= elapsed);
 }
+
+#[test]
+fn a_shared_prefix_is_computed_once_and_changes_no_answer() {
+    let mut live = live(3);
+    let prefix = "Question: Two and two?\nAnswer: 2+2=4. #### 4\n\n";
+    let prompts = [
+        PROMPT,
+        "Question: Ann has 3 cats. She gets 4 more. How many cats does Ann have?\nAnswer:",
+        "Question: Why?\nAnswer:",
+    ];
+    let mut requests: Vec<Request> =
+        (0..7).map(|i| greedy(&live, &format!("{prefix}{}", prompts[i % 3]), 10 + i)).collect();
+    requests[4].prompt_likelihoods = Some(PromptLikelihoods { from: requests[4].prompt.len() - 5, top: 0 });
+    let shared = live.vocabulary().tokenize(prefix).len() - 1;
+    let prefix = &requests[0].prompt[..shared];
+    assert!(requests.iter().all(|r| r.prompt.starts_with(prefix)));
+    let want: Vec<Answer> = requests.iter().map(|r| alone(&mut live, r.clone())).collect();
+
+    live.forget_all();
+    let mut generator = Generator::new(&live);
+    generator.share(&mut live, prefix, requests.len()).unwrap();
+    let answers = run(&mut live, &mut generator, requests.clone());
+    for (answer, want) in answers.iter().zip(&want) {
+        assert_eq!(answer.ids(), want.ids());
+        assert!(answer.end.as_ref().unwrap().reused_tokens >= shared);
+        for (a, b) in answer.prompt.iter().zip(&want.prompt) {
+            // Batches of another shape round differently.
+            assert!((a.log - b.log).abs() < 5e-3 * b.log.abs().max(1.0), "{a:?} {b:?}");
+        }
+    }
+    assert_eq!(answers[4].prompt.len(), want[4].prompt.len());
+    let rest: usize = answers.iter().map(|a| a.end.as_ref().unwrap()).map(|e| e.prompt_tokens - e.reused_tokens).sum();
+    assert_eq!(generator.work().prompt_tokens, shared + rest);
+}

@@ -190,6 +190,14 @@ impl Live {
         }
     }
 
+    /// Gives sequence `to`, in place of what it holds, all tokens of sequence `from`. They are copied, not computed.
+    pub fn copy(&mut self, from: u32, to: u32) {
+        let number = |sequence: u32| i32::try_from(sequence).expect("a sequence of the context");
+        // llama.cpp refuses parts of sequences here, so that the whole goes over.
+        let copied = self.context.copy_kv_cache_seq(number(from), number(to), None, None);
+        debug_assert!(copied.is_ok(), "{copied:?}");
+    }
+
     /// Forgets all tokens, and overwrites what was computed of them: not even a masked position holds a NaN then.
     pub fn forget_all(&mut self) {
         self.context.clear_kv_cache();

@@ -76,6 +76,11 @@ impl Vocabulary {
         self.tokenizer.model.vocab().token_to_piece_into(token, text, false, None);
     }
 
+    /// The text of every token, as far as it is text by itself.
+    pub fn texts(&self) -> impl Iterator<Item = String> {
+        (0..).map(LlamaToken).take(self.len()).map(|t| String::from_utf8_lossy(&self.piece(t, false)).into_owned())
+    }
+
     /// The bytes of one token; those of control tokens only with `special`, and none of a number that is no token's.
     pub fn piece(&self, token: LlamaToken, special: bool) -> Vec<u8> {
         if self.known(token).is_none() {

@@ -1,5 +1,6 @@
 //! Questions with choices in, the log-likelihood of each choice out.
 
+use super::generate::share_prefix;
 use super::{Progress, ScoreError};
 use crate::generate::{Generator, Output, PromptLikelihoods, Reason, Request, Work};
 use crate::model::{Live, LlamaToken, ModelError, Vocabulary};
@@ -64,6 +65,7 @@ pub fn log_likelihoods(
     }
     live.forget_all();
     let mut generator = Generator::new(live);
+    share_prefix(&mut generator, live, questions.iter().map(|q| &q.context[..]))?;
     let mut sums: Vec<Vec<f64>> = questions.iter().map(|q| vec![0.0; q.choices.len()]).collect();
     // Prompts of equal length are computed as one rectangle; sorting brings them together.
     let mut order: Vec<usize> = (0..questions.len()).filter(|q| !questions[*q].choices.is_empty()).collect();

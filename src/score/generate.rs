@@ -2,7 +2,7 @@
 
 use super::{Progress, ScoreError};
 use crate::generate::{Generator, Output, Reason, Request, Work};
-use crate::model::{Live, ModelError};
+use crate::model::{Live, LlamaToken, ModelError};
 
 /// The continuation of one prompt.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,13 +13,16 @@ pub struct Answer {
     pub tokens: usize,
 }
 
-/// Answers every request, and tells what that took. The answers depend on the number of slots only through rounding in llama.cpp's batched products.
+/// Answers every request, and tells what that took. `settled` is asked whether an answer may end where it is: it takes the request's
+/// index, the text so far and how many tokens may follow. The answers depend on the number of slots only through rounding in llama.cpp's
+/// batched products.
 ///
 /// # Errors
 /// [`ScoreError::Model`] if a prompt is too long or llama.cpp fails, [`ScoreError::Cancelled`] if `progress` says so.
 pub fn generate(
     live: &mut Live,
     requests: &[Request],
+    settled: &dyn Fn(usize, &str, usize) -> bool,
     progress: &mut Progress,
 ) -> Result<(Vec<Answer>, Work), ScoreError> {
     let limit = live.size().tokens;
@@ -28,6 +31,7 @@ pub fn generate(
     }
     live.forget_all();
     let mut generator = Generator::new(live);
+    share_prefix(&mut generator, live, requests.iter().map(|r| &r.prompt[..]))?;
     let mut answers = vec![Answer::default(); requests.len()];
     // Prompts of equal length are computed as one rectangle; sorting brings them together.
     let mut order: Vec<usize> = (0..requests.len()).collect();
@@ -46,7 +50,14 @@ pub fn generate(
         let mut note = |index: &mut usize, output| {
             match output {
                 Output::Prompt(_) => {}
-                Output::Token(token) => answers[*index].text += &token.text,
+                Output::Token(token) => {
+                    let answer = &mut answers[*index];
+                    answer.text += &token.text;
+                    // Tokens that are held back for a stop string or a character are not counted yet: they may follow.
+                    answer.tokens += 1;
+                    let left = requests[*index].max_tokens.saturating_sub(answer.tokens);
+                    return token.text.is_empty() || !settled(*index, &answer.text, left);
+                }
                 Output::End(end) => {
                     answers[*index].tokens = end.generated_tokens;
                     done += 1;
@@ -67,4 +78,29 @@ pub fn generate(
     }
     live.forget_all();
     Ok((answers, generator.work()))
+}
+
+/// Fewest tokens that are worth copying.
+const SHORTEST_PREFIX: usize = 8;
+
+/// Computes what all `prompts` begin with (instructions, examples) once, for all slots.
+pub(super) fn share_prefix<'a, T>(
+    generator: &mut Generator<T>,
+    live: &mut Live,
+    prompts: impl Iterator<Item = &'a [LlamaToken]>,
+) -> Result<(), ScoreError> {
+    let mut prefix: Option<&[LlamaToken]> = None;
+    let mut count = 0;
+    for prompt in prompts {
+        count += 1;
+        // Of each prompt, something has to be left to compute.
+        let known = prefix.unwrap_or(prompt);
+        let most = prompt.len().saturating_sub(1);
+        let common = known.iter().zip(prompt).take(most).take_while(|(a, b)| a == b).count();
+        prefix = Some(&known[..common]);
+    }
+    match prefix {
+        Some(prefix) if count > 1 && prefix.len() >= SHORTEST_PREFIX => Ok(generator.share(live, prefix, count)?),
+        _ => Ok(()),
+    }
 }

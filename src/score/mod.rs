@@ -8,6 +8,7 @@ pub mod stats;
 #[cfg(test)]
 mod tests;
 
+use std::f64::consts::LN_2;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ pub use perplexity::negative_log_likelihoods;
 
 use crate::generate::{Request, Work};
 use crate::model::{ContextSize, Live, LlamaToken, Message, Vocabulary};
-use crate::tasks::{Kind, Task};
+use crate::tasks::{Generate, Kind, Metric, Task, TextMetric};
 use serde_json::Map;
 use stats::Estimate;
 
@@ -28,12 +29,15 @@ const CONTEXT_STEP: usize = 256;
 /// What a model did on a task.
 #[derive(Clone, Debug)]
 pub struct Score {
-    /// What was measured: `number`, `exact`, ..., `accuracy`, ..., or `perplexity`.
+    /// What was measured: `number`, `exact`, ..., `accuracy`, ..., `perplexity` or `bits_per_byte`.
     pub metric: &'static str,
-    /// The value with its uncertainty; for accuracies a share from 0 to 1.
+    /// The value with its uncertainty; for accuracies and `rouge_l` from 0 to 1.
     pub estimate: Estimate,
-    /// One value per question, higher is better: 1 or 0 for right or wrong; the mean log-likelihood of a prompt's tokens.
+    /// One value per question, higher is better: 1 or 0 for right or wrong, or what lies between for `rouge_l`; the mean log-likelihood of
+    /// a prompt's tokens, or the negative bits per byte.
     pub items: Vec<f64>,
+    /// In a generate task, what the model wrote to each question, as far as its score depends on it; empty otherwise.
+    pub answers: Vec<String>,
     /// In a choice task, the log-likelihood of each choice of each question; empty otherwise.
     pub choices: Vec<Vec<f64>>,
     /// Tokens computed and the time for them: prompts apart from answers.
@@ -43,10 +47,11 @@ pub struct Score {
 }
 
 impl Score {
-    /// What a search maximises: the share of right answers, or the mean log-likelihood of a token.
+    /// What a search maximises: the share of right answers, the mean log-likelihood of a token, or the negative bits per byte.
     pub fn fitness(&self) -> f64 {
         match self.metric {
             PERPLEXITY => -self.estimate.value.ln(),
+            BITS_PER_BYTE => -self.estimate.value,
             _ => self.estimate.value,
         }
     }
@@ -54,6 +59,8 @@ impl Score {
 
 /// The name of the metric of perplexity tasks; lower is better.
 pub const PERPLEXITY: &str = "perplexity";
+/// The name of their other metric; lower is better.
+pub const BITS_PER_BYTE: &str = "bits_per_byte";
 
 /// Who is told how far a score is, and may end it.
 pub struct Progress<'a> {
@@ -85,6 +92,10 @@ pub struct Prepared {
     task: Arc<Task>,
     /// For each question, its prompt's tokens, with those of its choices if it has any.
     prompts: Vec<Continuations>,
+    /// In a perplexity task, the bytes of text that each prompt's tokens after the first stand for.
+    bytes: Vec<usize>,
+    /// Most letters of the language asked for that one token can bring.
+    letters_per_token: usize,
 }
 
 impl Prepared {
@@ -103,7 +114,7 @@ impl Prepared {
                 }
                 _ => Continuations { context: vocabulary.tokenize(rendered), choices: Vec::new() },
             };
-            let least = if task.kind == Kind::Perplexity { 2 } else { 1 };
+            let least = if matches!(task.kind, Kind::Perplexity(_)) { 2 } else { 1 };
             if tokens.context.len() < least {
                 return Err(ScoreError::EmptyPrompt { task: task.name.clone(), line: question.line, least });
             }
@@ -112,8 +123,23 @@ impl Prepared {
             }
             Ok(tokens)
         };
-        let prompts = task.questions.iter().map(tokenize).collect::<Result<_, _>>()?;
-        Ok(Self { task, prompts })
+        let prompts = task.questions.iter().map(tokenize).collect::<Result<Vec<_>, _>>()?;
+        let mut bytes = Vec::new();
+        if let Kind::Perplexity(TextMetric::BitsPerByte) = task.kind {
+            let of =
+                |prompt: &Continuations| prompt.context[1..].iter().map(|t| vocabulary.piece(*t, false).len()).sum();
+            // Some vocabularies put a space before a text, which is none of its bytes.
+            bytes =
+                prompts.iter().map(of).zip(&task.questions).map(|(n, q): (usize, _)| n.min(q.prompt.len())).collect();
+        }
+        let gate = match &task.kind {
+            Kind::Generate(kind) => kind.language.filter(|gate| gate.language.by_script()),
+            Kind::Choice(_) | Kind::Perplexity(_) => None,
+        };
+        // One more for a character that it completes.
+        let letters_per_token =
+            gate.map_or(0, |gate| vocabulary.texts().map(|text| gate.own_letters(&text) + 1).max().unwrap_or(0));
+        Ok(Self { task, prompts, bytes, letters_per_token })
     }
 
     /// The task.
@@ -134,7 +160,7 @@ impl Prepared {
             Kind::Generate(_) | Kind::Choice(_) => {
                 room.parallel.min(u32::try_from(self.prompts.len()).unwrap_or(u32::MAX)).max(1)
             }
-            Kind::Perplexity => 1,
+            Kind::Perplexity(_) => 1,
         };
         ContextSize { sequences, tokens: room.tokens.unwrap_or(u32::try_from(needed).unwrap_or(u32::MAX)) }
     }
@@ -142,7 +168,7 @@ impl Prepared {
     fn max_tokens(&self) -> usize {
         match &self.task.kind {
             Kind::Generate(generate) => generate.max_tokens,
-            Kind::Choice(_) | Kind::Perplexity => 0,
+            Kind::Choice(_) | Kind::Perplexity(_) => 0,
         }
     }
 
@@ -153,15 +179,18 @@ impl Prepared {
     pub fn score(&self, live: &mut Live, chosen: &[usize], progress: &mut Progress) -> Result<Score, ScoreError> {
         let start = Instant::now();
         let prompts = || chosen.iter().map(|q| self.prompts[*q].context.clone());
-        let mut choices = Vec::new();
+        let (mut texts, mut choices) = (Vec::new(), Vec::new());
         let (metric, estimate, items, work) = match &self.task.kind {
             Kind::Generate(kind) => {
                 let request = |prompt| Request { stop: kind.stop.clone(), ..Request::greedy(prompt, kind.max_tokens) };
                 let requests: Vec<Request> = prompts().map(request).collect();
-                let (answers, work) = generate(live, &requests, progress)?;
+                let settled = |index: usize, text: &str, left| self.settled(kind, chosen[index], text, left);
+                let (answers, work) = generate(live, &requests, &settled, progress)?;
                 let judge = |(q, a): (&usize, &Answer)| kind.judge(&self.task.questions[*q], &a.text);
                 let items: Vec<f64> = chosen.iter().zip(&answers).map(judge).collect();
-                (kind.metric.name(), accuracy(&items), items, work)
+                let estimate = if kind.metric == Metric::RougeL { stats::mean(&items) } else { accuracy(&items) };
+                texts = answers.into_iter().map(|a| a.text).collect();
+                (kind.metric.name(), estimate, items, work)
             }
             Kind::Choice(kind) => {
                 let questions: Vec<&Continuations> = chosen.iter().map(|q| &self.prompts[*q]).collect();
@@ -171,14 +200,33 @@ impl Prepared {
                 let items: Vec<f64> = chosen.iter().zip(&choices).map(judge).collect();
                 (kind.metric.name(), accuracy(&items), items, work)
             }
-            Kind::Perplexity => {
+            Kind::Perplexity(metric) => {
                 let prompts: Vec<Vec<LlamaToken>> = prompts().collect();
-                let (texts, work) = negative_log_likelihoods(live, &prompts, progress)?;
-                let items = texts.iter().map(|(nll, tokens)| -nll / *tokens as f64).collect();
-                (PERPLEXITY, stats::perplexity(&texts), items, work)
+                let (sums, work) = negative_log_likelihoods(live, &prompts, progress)?;
+                let sums: Vec<(f64, usize)> = match metric {
+                    TextMetric::Perplexity => sums,
+                    TextMetric::BitsPerByte => {
+                        let bits = |((nll, _), q): ((f64, usize), &usize)| (nll / LN_2, self.bytes[*q]);
+                        sums.into_iter().zip(chosen).map(bits).collect()
+                    }
+                };
+                let estimate = match metric {
+                    TextMetric::Perplexity => stats::perplexity(&sums),
+                    TextMetric::BitsPerByte => stats::ratio(&sums),
+                };
+                let items = sums.iter().map(|(sum, size)| -sum / *size as f64).collect();
+                (metric.name(), estimate, items, work)
             }
         };
-        Ok(Score { metric, estimate, items, choices, work, elapsed: start.elapsed() })
+        Ok(Score { metric, estimate, items, answers: texts, choices, work, elapsed: start.elapsed() })
+    }
+
+    /// Whether nothing that may follow `text` in `left` tokens changes the score of question `q`.
+    fn settled(&self, kind: &Generate, q: usize, text: &str, left: usize) -> bool {
+        // What is held back because a stop string or a character may be beginning belongs to tokens that are counted already.
+        let held = kind.stop.iter().map(String::len).max().unwrap_or(0) + 4;
+        let more = left.saturating_mul(self.letters_per_token).saturating_add(held);
+        kind.settled(&self.task.questions[q], text, more).is_some()
     }
 
     /// Asks all questions.

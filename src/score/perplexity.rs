@@ -28,7 +28,9 @@ pub fn negative_log_likelihoods(
         }
         live.forget_all();
         let mut sum = 0.0;
-        for (chunk, position) in tokens.chunks(rows).zip((0..).step_by(rows)) {
+        // Nothing follows the last token, so that it need not be computed.
+        let predicting = &tokens[..tokens.len().saturating_sub(1)];
+        for (chunk, position) in predicting.chunks(rows).zip((0..).step_by(rows)) {
             let begun = Instant::now();
             batch.clear();
             for (token, at) in chunk.iter().zip(position..) {

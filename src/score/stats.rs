@@ -55,17 +55,21 @@ pub fn mean(values: &[f64]) -> Estimate {
 }
 
 /// Perplexity exp(Σ nll / Σ tokens) over texts given as `(nll, tokens)`: the summed negative log-likelihood in nats and
-/// how many tokens it sums over. The uncertainty is that of a ratio of two sums over sampled texts (Cochran 1977,
-/// *Sampling Techniques*, chapter 6), carried through exp, so the interval is not symmetric.
+/// how many tokens it sums over. The uncertainty of the [`ratio`] is carried through exp, so the interval is not symmetric.
 pub fn perplexity(texts: &[(f64, usize)]) -> Estimate {
+    let Estimate { value, stderr, ci95, n } = ratio(texts);
+    Estimate { value: value.exp(), stderr: value.exp() * stderr, ci95: ci95.map(f64::exp), n }
+}
+
+/// Σ x / Σ size over texts given as `(x, size)`. The uncertainty is that of a ratio of two sums over sampled texts (Cochran 1977,
+/// *Sampling Techniques*, chapter 6).
+pub fn ratio(texts: &[(f64, usize)]) -> Estimate {
     let n = texts.len() as f64;
     let (nll, tokens) = texts.iter().fold((0.0, 0.0), |(nll, tokens), t| (nll + t.0, tokens + t.1 as f64));
     let ratio = nll / tokens;
     let squares: f64 = texts.iter().map(|t| (t.0 - ratio * t.1 as f64).powi(2)).sum();
     let stderr = (squares / (n - 1.0) / n).sqrt() / (tokens / n);
-    let value = ratio.exp();
-    let ci95 = [(ratio - Z * stderr).exp(), (ratio + Z * stderr).exp()];
-    Estimate { value, stderr: value * stderr, ci95, n: texts.len() }
+    Estimate { value: ratio, stderr, ci95: [ratio - Z * stderr, ratio + Z * stderr], n: texts.len() }
 }
 
 /// One model against another on the same questions.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::*;
 
 mod choice;
+mod text;
 
 use crate::model::{LlamaBatch, ModelError, Settings, log_to_stderr, most_likely};
 
@@ -49,7 +50,7 @@ fn answers(live: &mut Live, requests: &[Request], stops: &[&str]) -> Vec<Answer>
 fn try_answers(live: &mut Live, requests: &[Request], stops: &[&str]) -> Result<Vec<Answer>, ScoreError> {
     let stop: Vec<String> = stops.iter().map(|s| (*s).to_owned()).collect();
     let requests: Vec<Request> = requests.iter().map(|r| Request { stop: stop.clone(), ..r.clone() }).collect();
-    generate(live, &requests, &mut Progress::new(&mut |_, _| true)).map(|(answers, _)| answers)
+    generate(live, &requests, &|_, _, _| false, &mut Progress::new(&mut |_, _| true)).map(|(answers, _)| answers)
 }
 
 fn pieces(live: &Live, tokens: &[LlamaToken]) -> Vec<String> {
@@ -185,7 +186,7 @@ fn cancelled_score_leaves_a_model_that_works() {
             assert!(done <= total && total == requests.len());
             left.replace(left.get() - 1) > 0
         };
-        let result = generate(&mut live, &requests, &mut Progress::new(&mut on_step));
+        let result = generate(&mut live, &requests, &|_, _, _| false, &mut Progress::new(&mut on_step));
         assert!(matches!(result, Err(ScoreError::Cancelled)), "{result:?}");
         assert_eq!(left.get(), -1, "not asked again");
         assert_eq!(answers(&mut live, &requests, &["\n"]), before, "after {calls} calls");
@@ -298,4 +299,27 @@ fn likelihoods_are_those_of_the_logits() {
             assert!((sum - want).abs() <= 1e-3 * want, "batches of {batch}: {sum}, one token at a time {want}");
         }
     }
+}
+
+#[test]
+fn examples_before_all_questions_are_computed_once() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(quickstart("english_math_test.jsonl"), folder.path().join("data.jsonl")).unwrap();
+    let yaml = "data: data.jsonl\nkind: generate\nprompt: \"{{ prompt }}\"\nanswer: \"{{ answer }}\"\nstop: [\"\\n\"]\nmax_tokens: 8\n\
+                metric: contains\nshots: 2\nlimit: 9\n";
+    fs::write(folder.path().join("task.yaml"), yaml).unwrap();
+    let task = Arc::new(Task::load(&folder.path().join("task.yaml"), None).unwrap());
+    let mut live = live(SETTINGS, 4, 512);
+    let prepared = Prepared::new(task, live.vocabulary()).unwrap();
+    let score = prepared.score_all(&mut live, &mut Progress::new(&mut |_, _| true)).unwrap();
+    let all: usize = prepared.prompts.iter().map(|p| p.context.len()).sum();
+    let first = &prepared.prompts[0].context;
+    let common = |p: &Continuations| p.context.iter().zip(first).take_while(|(a, b)| a == b).count();
+    let prefix = prepared.prompts.iter().map(common).min().unwrap();
+    assert!(prefix > 40, "{prefix}");
+    assert!(
+        score.work.prompt_tokens <= all - 8 * prefix,
+        "{} of {all}, {prefix} of them shared",
+        score.work.prompt_tokens
+    );
 }

@@ -1,18 +1,20 @@
 //! Judges a generated answer: cuts it at the stop strings, finds what counts in it, compares that with the right answer.
 //!
-//! In: the right answer, as rendered from the data, and the model's output. Out: a score, 1 for right and 0 for wrong.
+//! In: the right answer, as rendered from the data, and the model's output. Out: a score, 1 for right and 0 for wrong. Of an output that
+//! is still being written it can tell whether its score is certain already.
 
 use std::ops::Range;
 
 use regex::{Regex, RegexBuilder};
 
+use super::rouge::{MAX_WORDS, rouge_l, words};
 use super::{Extract, Generate, Metric, Question};
 
 /// Memory that one compiled `metric: regex` answer may take.
 const MAX_REGEX_BYTES: usize = 1 << 20;
 
 impl Generate {
-    /// The score of `output`, the text generated after the prompt: 1 if it is right, 0 if not.
+    /// The score of `output`, the text generated after the prompt: 1 if it is right, 0 if not, and for `rouge_l` what lies between.
     ///
     /// What follows the first stop string is ignored. With `answer_after`, the answer is what follows the first such
     /// marker, an output without one is wrong, and `language` looks at the text before it; without, both look at the
@@ -26,20 +28,64 @@ impl Generate {
                 None => return 0.0,
             },
         };
-        let right = self.language.is_none_or(|gate| gate.admits(prose))
-            && match self.metric {
-                Metric::Exact => answer.trim() == question.answer,
-                Metric::Contains => answer.contains(&question.answer),
-                Metric::Regex => compile(&question.answer).is_ok_and(|pattern| pattern.is_match(answer.trim())),
-                Metric::Number(extract) => {
-                    let given = match self.answer_after {
-                        None => last_number(answer, extract),
-                        Some(_) => leading_number(answer, extract),
-                    };
-                    given.is_some() && given == whole_number(&question.answer)
-                }
-            };
+        if !self.language.is_none_or(|gate| gate.admits(prose)) {
+            return 0.0;
+        }
+        let right = match self.metric {
+            Metric::Exact => answer.trim() == question.answer,
+            Metric::Contains => answer.contains(&question.answer),
+            Metric::Regex => compile(&question.answer).is_ok_and(|pattern| pattern.is_match(answer.trim())),
+            Metric::Number(extract) => {
+                let given = match self.answer_after {
+                    None => last_number(answer, extract),
+                    Some(_) => leading_number(answer, extract),
+                };
+                given.is_some() && given == whole_number(&question.answer)
+            }
+            Metric::RougeL => return rouge_l(answer, &question.answer),
+        };
         f64::from(u8::from(right))
+    }
+
+    /// The score that [`Generate::judge`] will give an output that begins with `text`, if that is certain by now however it goes on.
+    /// `more` is how many letters of the language may still come at most.
+    pub fn settled(&self, question: &Question, text: &str, more: usize) -> Option<f64> {
+        let whole = |marker: &String| text.split_once(marker.as_str());
+        let (prose, answer, marked) = match &self.answer_after {
+            None => (text, Some(text), false),
+            Some(marker) => match whole(marker) {
+                Some((prose, answer)) => (prose, Some(answer), true),
+                None => (text, None, false),
+            },
+        };
+        let language = match self.language {
+            None => Some(true),
+            Some(gate) if marked => Some(gate.admits(prose)),
+            Some(gate) => {
+                // The end of it may be the marker's beginning, which is no prose.
+                let begun = self.answer_after.as_ref().map_or(0, |marker| begun(prose, marker));
+                let (certain, open) = prose.split_at(prose.len() - begun);
+                (!gate.may_admit(certain, more.saturating_add(open.len()))).then_some(false)
+            }
+        };
+        let right = match (self.metric, answer) {
+            (Metric::Exact, Some(answer)) => lost(answer.trim_start(), &question.answer).then_some(false),
+            (Metric::Contains, Some(answer)) => answer.contains(&question.answer).then_some(true),
+            (Metric::Number(extract), Some(answer)) if marked => {
+                let rest = normalize(answer.trim_start(), extract);
+                let over = rest.chars().any(|c| !c.is_ascii_digit() && !matches!(c, '.' | ',' | '-'));
+                over.then(|| {
+                    let given = leading_number(answer, extract);
+                    given.is_some() && given == whole_number(&question.answer)
+                })
+            }
+            (Metric::Exact | Metric::Contains | Metric::Number(_) | Metric::Regex | Metric::RougeL, _) => None,
+        };
+        match (language, right) {
+            (Some(false), _) | (_, Some(false)) => Some(0.0),
+            (Some(true), Some(true)) => Some(1.0),
+            _ => None,
+        }
     }
 
     /// The right answer as it will be compared: what follows `answer_after`, if it holds that marker too (as GSM8K's
@@ -54,11 +100,28 @@ impl Generate {
             Metric::Number(_) if whole_number(answer).is_none() => Err(format!(
                 "answer `{answer}` is not a number: cut the number out with the `answer` template or with `answer_after`"
             )),
+            Metric::RougeL if words(answer).is_empty() => Err(format!("answer `{answer}` has no words to compare")),
+            Metric::RougeL if words(answer).len() > MAX_WORDS => {
+                Err(format!("answer has `{}` words, the limit is `{MAX_WORDS}`", words(answer).len()))
+            }
             Metric::Regex => {
                 compile(answer).map(|_| answer.to_owned()).map_err(|e| format!("answer is no pattern: {e}"))
             }
             _ => Ok(answer.to_owned()),
         }
+    }
+}
+
+/// How many bytes at the end of `text` are the beginning of `marker`, which it does not hold.
+fn begun(text: &str, marker: &str) -> usize {
+    marker.char_indices().map(|(at, _)| at).rev().find(|at| text.ends_with(&marker[..*at])).unwrap_or(0)
+}
+
+/// Whether no text that begins with `text` is `right` with white space around it.
+fn lost(text: &str, right: &str) -> bool {
+    match text.strip_prefix(right) {
+        Some(behind) => !behind.trim().is_empty(),
+        None => !right.starts_with(text),
     }
 }
 

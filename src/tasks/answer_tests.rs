@@ -185,3 +185,135 @@ fn a_language_is_the_share_of_its_letters() {
     assert!(english.admits("A café, 3 km away.") && english.admits("ＡＢＣ"));
     assert!(!english.admits("［５］") && !english.admits("3 × 4") && !english.admits("cafe 喫茶"));
 }
+
+#[test]
+fn japanese_has_kana_and_other_languages_are_identified() {
+    let gate = |language, share| LanguageGate { language, share };
+    let half = gate(Language::Ja, 0.5);
+    assert!(half.admits("彼女は毎日市場で18ドルを手に入れます。") && half.admits("答十八個"));
+    assert!(!half.admits("珍妮特的鸭子每天下16颗蛋，她每天早上吃3颗。"), "Chinese");
+    let texts = [
+        ("de", "Janets Enten legen 16 Eier pro Tag. Sie isst drei jeden Morgen zum Frühstück."),
+        ("fr", "Les canes de Janet pondent 16 œufs par jour. Chaque matin, elle en mange trois."),
+        ("es", "Los patos de Janet ponen 16 huevos por día. Ella come tres en el desayuno todas las mañanas."),
+        ("zh", "珍妮特的鸭子每天下16颗蛋，她每天早上吃3颗。"),
+    ];
+    for (code, _) in texts {
+        let gate = gate(Language::from_code(code).unwrap(), 1.0);
+        let admitted: Vec<&str> = texts.iter().filter(|(_, text)| gate.admits(text)).map(|(code, _)| *code).collect();
+        assert_eq!(admitted, [code]);
+    }
+}
+
+/// Every way to judge, over answers that may be right or wrong in each.
+fn ways() -> Vec<(Generate, &'static str)> {
+    let gates = [(Language::Ja, 1.0), (Language::Ja, 0.3), (Language::En, 1.0), (Language::En, 0.5)];
+    let mut ways = Vec::new();
+    for marker in [None, Some("####"), Some("Answer:"), Some("答え")] {
+        for gate in gates
+            .iter()
+            .map(|(language, share)| Some(LanguageGate { language: *language, share: *share }))
+            .chain([None])
+        {
+            for (metric, answer) in [
+                (NUMBER, "-1,250.5"),
+                (NUMBER, "53"),
+                (Metric::Number(Extract::Paper), "53"),
+                (Metric::Exact, "53 個"),
+                (Metric::Contains, "53"),
+                (Metric::Regex, "^53"),
+                (Metric::RougeL, "53 個 Answer"),
+            ] {
+                let (answer_after, language) = (marker.map(str::to_owned), gate);
+                ways.push((Generate { stop: Vec::new(), answer_after, language, ..generate(metric) }, answer));
+            }
+        }
+    }
+    ways
+}
+
+#[test]
+fn what_is_settled_is_what_will_be_judged() {
+    const PIECES: [&str; 22] = [
+        "53",
+        "5",
+        "3",
+        "-",
+        "1,250.5",
+        ".",
+        ",",
+        " ",
+        "\n",
+        "####",
+        "##",
+        "#",
+        "Answer:",
+        "Ans",
+        "答え",
+        "答",
+        " 個",
+        "個です",
+        "so it is",
+        "漢字漢字漢字",
+        "５３",
+        "。",
+    ];
+    let ways = ways();
+    let mut state = 7u64;
+    let mut draw = |n: usize| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) as usize % n
+    };
+    let (mut settled, mut right) = (0, 0);
+    for _ in 0..4000 {
+        let output: String = (0..1 + draw(12)).map(|_| PIECES[draw(PIECES.len())]).collect();
+        let (task, answer) = &ways[draw(ways.len())];
+        let question = Question { prompt: "p".to_owned(), answer: (*answer).to_owned(), choices: None, line: 1 };
+        let score = task.judge(&question, &output);
+        for (at, _) in output.char_indices().chain([(output.len(), ' ')]) {
+            let (text, rest) = output.split_at(at);
+            // As tight as it may be told, and looser.
+            let more = task.language.map_or(0, |gate| gate.own_letters(rest)) + draw(2) * 3;
+            if let Some(early) = task.settled(&question, text, more) {
+                assert_eq!(early, score, "{task:?} of {answer}: `{text}` and then `{rest}`");
+                settled += 1;
+                right += usize::from(early == 1.0);
+            }
+        }
+    }
+    assert!(settled > 10_000 && right > 100, "{settled}, {right}");
+}
+
+#[test]
+fn answers_are_settled_where_they_can_be() {
+    let settled = |task: &Generate, answer: &str, text: &str, more| {
+        let question = Question { prompt: "p".to_owned(), answer: answer.to_owned(), choices: None, line: 1 };
+        task.settled(&question, text, more)
+    };
+    let target = marked(Language::Ja);
+    for (text, want) in [
+        (" 最初は23個。#### 53", None),
+        (" 最初は23個。#### 53.", None),
+        (" 最初は23個。#### 53。", Some(1.0)),
+        (" 最初は23個。#### 53 ", Some(1.0)),
+        (" 最初は23個。#### 5 ", Some(0.0)),
+        (" 最初は23個。#### ", None),
+        (" 最初は23個。#### 答", Some(0.0)),
+        (" Start", Some(0.0)),
+        (" 23+30", None),
+    ] {
+        assert_eq!(settled(&target, "53", text, 1000), want, "{text}");
+    }
+    let exact = generate(Metric::Exact);
+    for (text, want) in [(" 青い", None), (" 青い色 ", None), (" 青い色。", Some(0.0)), (" 赤", Some(0.0)), ("", None)]
+    {
+        assert_eq!(settled(&exact, "青い色", text, 0), want, "{text}");
+    }
+    assert_eq!(settled(&generate(Metric::Contains), "青", "空は青", 0), Some(1.0));
+    assert_eq!(settled(&generate(NUMBER), "53", "is 53. So", 0), None, "the last number counts");
+    // A share that what is left can no longer bring.
+    let language = Some(LanguageGate { language: Language::Ja, share: 0.5 });
+    let half = Generate { language, ..generate(NUMBER) };
+    assert_eq!(settled(&half, "53", "The answer", 8), Some(0.0));
+    assert_eq!(settled(&half, "53", "The answer", 9), None);
+}

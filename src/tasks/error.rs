@@ -39,22 +39,6 @@ pub enum TaskError {
         /// What is wrong and what would be right.
         message: String,
     },
-    /// The task file asks for something that the contract names but that does not exist yet.
-    #[error("{}:{line}:{column}: `{key}: {value}` is not supported yet: {instead}", file.display())]
-    Unsupported {
-        /// The task file.
-        file: PathBuf,
-        /// Line, from 1.
-        line: u64,
-        /// Column, from 1.
-        column: u64,
-        /// The key.
-        key: &'static str,
-        /// Its value.
-        value: String,
-        /// What is supported.
-        instead: &'static str,
-    },
     /// The data file's name does not end in a known format.
     #[error("`{}` has no known format: name it `.jsonl`, `.json` (JSON lines), `.tsv` or `.csv`", file.display())]
     Format {

@@ -71,7 +71,7 @@ impl<'a> Forms<'a> {
         let prompt = format!("{examples}{}", self.prompt(file, row)?);
         let at = |message| row_error(file, row.line, message);
         let (answer, choices) = match &self.spec.kind {
-            Kind::Perplexity => (String::new(), None),
+            Kind::Perplexity(_) => (String::new(), None),
             Kind::Generate(generate) => {
                 let rendered = self.templates.render("answer", file, row)?;
                 (generate.prepare_answer(&rendered).map_err(at)?, None)

@@ -11,6 +11,7 @@ mod error;
 mod forms;
 mod language;
 mod load;
+mod rouge;
 mod schema;
 mod template;
 
@@ -44,8 +45,50 @@ pub enum Kind {
     Generate(Generate),
     /// The share of questions of whose choices the right one is the most likely.
     Choice(Choice),
-    /// exp(mean negative log-likelihood) of every token of each prompt after its first.
+    /// How well every token of each prompt after its first is predicted.
+    Perplexity(TextMetric),
+}
+
+impl Kind {
+    /// The name of its metric.
+    pub fn metric(&self) -> &'static str {
+        match self {
+            Self::Generate(generate) => generate.metric.name(),
+            Self::Choice(choice) => choice.metric.name(),
+            Self::Perplexity(metric) => metric.name(),
+        }
+    }
+}
+
+impl Task {
+    /// Takes every `one_in`-th question out into a task of its own.
+    pub fn hold_back(&mut self, one_in: usize) -> Self {
+        let (mut left, mut held) = (Vec::new(), Vec::new());
+        for (number, question) in (1..).zip(std::mem::take(&mut self.questions)) {
+            if number % one_in.max(1) == 0 { held.push(question) } else { left.push(question) }
+        }
+        self.questions = left;
+        Self { questions: held, name: self.name.clone(), kind: self.kind.clone(), chat: self.chat }
+    }
+}
+
+/// How the likelihood of texts is told; lower is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TextMetric {
+    /// exp(mean negative log-likelihood of a token).
     Perplexity,
+    /// Negative log2-likelihood per byte of text: lm-evaluation-harness's `bits_per_byte`, which compares vocabularies.
+    BitsPerByte,
+}
+
+impl TextMetric {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Perplexity => "perplexity",
+            Self::BitsPerByte => "bits_per_byte",
+        }
+    }
 }
 
 /// How answers are generated and judged.
@@ -102,6 +145,8 @@ pub enum Metric {
     Contains,
     /// The right one is a pattern that matches somewhere in it (syntax of the `regex` crate).
     Regex,
+    /// How much of the right one stands in it, word by word in the same order: the F-measure of ROUGE-L, from 0 to 1.
+    RougeL,
 }
 
 impl Metric {
@@ -112,6 +157,7 @@ impl Metric {
             Self::Exact => "exact",
             Self::Contains => "contains",
             Self::Regex => "regex",
+            Self::RougeL => "rouge_l",
         }
     }
 }

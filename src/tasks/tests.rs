@@ -130,7 +130,7 @@ fn gsm8k_answers_are_cut_at_their_marker() {
 #[test]
 fn perplexity_asks_prompts_alone() {
     let task = load("data: data.jsonl\nkind: perplexity\nprompt: \"{{ prompt }}{{ reference }}\"\n").unwrap();
-    assert_eq!(task.kind, Kind::Perplexity);
+    assert_eq!(task.kind, Kind::Perplexity(TextMetric::Perplexity));
     assert_eq!((task.questions[2].prompt.as_str(), task.questions[2].answer.as_str()), ("問: 三つ目\n答: #### 3", ""));
 }
 
@@ -206,15 +206,24 @@ fn unknown_values_are_met_with_a_suggestion() {
 }
 
 #[test]
-fn what_is_planned_is_refused_by_name_and_line() {
-    for (key, value, column) in [("metric", "rouge_l", 9), ("metric", "bits_per_byte", 9), ("language", "zh", 11)] {
-        let line = if TARGET.contains(&format!("\n{key}:")) { 11 } else { 12 };
+fn metrics_belong_to_kinds_and_languages_have_codes() {
+    for (key, value, message) in [
+        ("metric", "bits_per_byte", "11:9: `metric: bits_per_byte` belongs to kind `perplexity`, this is `generate`"),
+        ("language", "tlh", "11:11: `language: tlh` is none that can be told; there are en, ja, ar, "),
+        ("language", "de\nlanguage_share: 0.5", "12:17: `language_share` is the share of a script's letters"),
+    ] {
         let text = error(load(&with(key, value)));
-        let start = format!("task.yaml:{line}:{column}: `{key}: {value}` is not supported yet: ");
-        assert!(text.starts_with(&start), "{text}");
+        assert!(text.starts_with(&format!("task.yaml:{message}")), "{text}");
     }
-    let yaml = "data: data.jsonl\nkind: perplexity\nprompt: x\nmetric: bits_per_byte\n";
-    assert!(error(load(yaml)).starts_with("task.yaml:4:9: `metric: bits_per_byte` is not supported yet: "));
+    let text = |metric: &str| load(&format!("data: data.jsonl\nkind: perplexity\nprompt: x\nmetric: {metric}\n"));
+    assert_eq!(text("bits_per_byte").unwrap().kind, Kind::Perplexity(TextMetric::BitsPerByte));
+    let refused = error(text("exact"));
+    assert!(refused.starts_with("task.yaml:4:9: `metric: exact` judges answers: kind `perplexity` has "), "{refused}");
+    let task = load(&with("metric", "rouge_l")).unwrap();
+    assert_eq!(generate(&task).metric, Metric::RougeL);
+    let reference =
+        error(load_with(&with("metric", "rouge_l"), "data.jsonl", br#"{"prompt": "p", "answer": "..."}"#, None));
+    assert_eq!(reference, "data.jsonl:1: answer `...` has no words to compare");
 }
 
 #[test]

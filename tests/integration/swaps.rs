@@ -75,7 +75,7 @@ impl Bench {
         let mut go_on = |_, _| true;
         let (likelihoods, _) = negative_log_likelihoods(live, &self.prompts, &mut Progress::new(&mut go_on)).unwrap();
         let requests: Vec<Request> = self.prompts.iter().map(|p| Request::greedy(p.clone(), 8)).collect();
-        let (answers, _) = generate(live, &requests, &mut Progress::new(&mut go_on)).unwrap();
+        let (answers, _) = generate(live, &requests, &|_, _, _| false, &mut Progress::new(&mut go_on)).unwrap();
         Probe {
             likelihoods: likelihoods.iter().map(|(nll, _)| nll.to_bits()).collect(),
             texts: answers.into_iter().map(|a| a.text).collect(),

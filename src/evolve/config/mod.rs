@@ -12,6 +12,7 @@ use super::path::PathSpec;
 use crate::recipe::ModelRef;
 use crate::yaml::{self, Place};
 
+mod questions;
 mod schema;
 mod search;
 mod spaces;
@@ -43,6 +44,10 @@ pub struct Config {
     pub path: Option<PathSpec>,
     /// What makes a recipe good.
     pub tasks: Vec<Goal>,
+    /// Most questions of each task to search on.
+    pub limit: Option<usize>,
+    /// Whether tasks must put their questions into chat templates, if the file says so.
+    pub chat: Option<bool>,
     /// How the space is searched; of two the first.
     pub search: Search,
     /// How the space of paths is searched.
@@ -54,12 +59,18 @@ pub struct Config {
 pub struct Goal {
     /// How to ask and judge.
     pub task: PathBuf,
+    /// What the file calls it, where that is no path.
+    pub name: Option<String>,
+    /// What the file says that it measures, in lm-evaluation-harness's words.
+    pub metric: Option<String>,
+    /// Where the file says so.
+    pub place: Place,
     /// Share in the fitness, which is the sum of weight times score.
     pub weight: f64,
     /// Questions for the search; the task's own data if `None`.
     pub search: Option<PathBuf>,
-    /// Questions that the search never sees.
-    pub test: PathBuf,
+    /// Questions that the search never sees; some of the task's own if `None`.
+    pub test: Option<PathBuf>,
 }
 
 /// How to search.
@@ -137,6 +148,8 @@ impl Config {
         let form: FileForm = yaml::read_knowing(&text, &RECIPE_KEYS).map_err(|e| invalid(file, e.place, e.message))?;
         let check = Check { file };
         check.mergekit_leftovers(&form)?;
+        let limit = check.at_least(1, "limit", &form.limit)?;
+        let chat = form.apply_chat_template.as_ref().map(|at| at.value);
         let space = check.space(form.search.space.as_ref())?;
         let mut search = check.search(&form.search, space, form.random_init.as_ref())?;
         let (mut genome, mut models) = match space {
@@ -170,7 +183,7 @@ impl Config {
             return check.refuse(&form.tasks, "`tasks` is empty: name at least one task file");
         }
         let tasks = form.tasks.value.into_iter().map(|t| check.goal(t)).collect::<Result<_, _>>()?;
-        Ok(Self { file: file.to_owned(), text, models, genome, path, tasks, search, path_search })
+        Ok(Self { file: file.to_owned(), text, models, genome, path, tasks, limit, chat, search, path_search })
     }
 }
 
@@ -193,18 +206,11 @@ impl Check<'_> {
 
     /// Keys of mergekit-evolve that ask for what belongs into a task file here.
     fn mergekit_leftovers(&self, form: &FileForm) -> Result<(), EvolveError> {
-        let moved = "belongs into the task file here";
-        if let Some(at) = &form.limit {
-            return self.refuse(at, format!("`limit` {moved}; `search: minibatch` sets the questions per generation"));
+        if let Some(at) = &form.num_fewshot {
+            return self.refuse(at, "`num_fewshot` belongs into the task file here, as `shots`");
         }
-        for (key, at) in [
-            ("num_fewshot", &form.num_fewshot),
-            ("apply_chat_template", &form.apply_chat_template),
-            ("fewshot_as_multiturn", &form.fewshot_as_multiturn),
-        ] {
-            if let Some(at) = at {
-                return self.refuse(at, format!("`{key}` {moved}, as `shots`, `chat` and the `prompt` template"));
-            }
+        if let Some(at) = form.fewshot_as_multiturn.as_ref().filter(|at| at.value) {
+            return self.refuse(at, "`fewshot_as_multiturn` is not supported: examples stand in one message");
         }
         // `shuffle` says in which order questions are drawn; `seed` of a task file does.
         let _ = &form.shuffle;

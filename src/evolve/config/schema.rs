@@ -16,8 +16,8 @@ pub(super) struct FileForm {
     pub num_fewshot: Option<Spanned<IgnoredAny>>,
     pub shuffle: Option<IgnoredAny>,
     pub random_init: Option<Spanned<bool>>,
-    pub apply_chat_template: Option<Spanned<IgnoredAny>>,
-    pub fewshot_as_multiturn: Option<Spanned<IgnoredAny>>,
+    pub apply_chat_template: Option<Spanned<bool>>,
+    pub fewshot_as_multiturn: Option<Spanned<bool>>,
 }
 
 #[derive(Deserialize)]

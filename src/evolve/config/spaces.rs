@@ -2,6 +2,7 @@
 
 use serde_saphyr::Spanned;
 
+use super::questions::same_metrics;
 use super::schema::{Genome, PathForm, TaskForm};
 use super::{Check, Goal};
 use crate::evolve::EvolveError;
@@ -14,8 +15,6 @@ use crate::yaml::hint;
 const DEFAULT_REPEATS: usize = 3;
 /// Switches that the first candidates flip: enough to differ, few enough to still speak.
 const DEFAULT_FLIPS: f64 = 2.0;
-/// mergekit-evolve's default metric, which its files often spell out.
-const MERGEKIT_METRIC: &str = "acc,none";
 /// Methods whose parameters a genome can carry, as in mergekit-evolve.
 const METHODS: [&str; 5] = ["linear", "task_arithmetic", "ties", "dare_ties", "slerp"];
 
@@ -176,14 +175,11 @@ impl Check<'_> {
         let Some(task) = named else {
             return self.refuse(&form, "a task needs `task: FILE.yaml`");
         };
-        if !task.value.ends_with(".yaml") && !task.value.ends_with(".yml") {
-            let message = format!(
-                "`{}` is no task file: ggraft scores tasks described in a `.yaml`, not benchmarks by name",
-                task.value
-            );
-            return self.refuse(task, message);
-        }
-        if let Some(metric) = form.value.metric.as_ref().filter(|m| m.value != MERGEKIT_METRIC) {
+        // As mergekit-evolve finds the tasks of a folder by name.
+        let is_file = [".yaml", ".yml"].iter().any(|ending| task.value.ends_with(ending));
+        let name = (!is_file).then(|| task.value.clone());
+        let file = name.as_ref().map_or_else(|| task.value.clone(), |name| format!("{name}.yaml"));
+        if let Some(metric) = form.value.metric.as_ref().filter(|m| same_metrics(&m.value).is_none()) {
             let message = format!(
                 "`metric: {}` belongs into the task file here, which says how answers are judged",
                 metric.value
@@ -194,11 +190,10 @@ impl Check<'_> {
         if !weight.is_finite() {
             return self.refuse(&form, format!("`weight: {weight}` must be a finite number"));
         }
-        let Some(test) = &form.value.test else {
-            let message = "`test` is missing: the result is reported on questions that the search never saw; name a data file like the task's own";
-            return self.refuse(&form, message);
-        };
         let search = form.value.search.as_deref().map(|s| self.path(s));
-        Ok(Goal { task: self.path(&task.value), weight, search, test: self.path(test) })
+        let test = form.value.test.as_deref().map(|t| self.path(t));
+        let metric = form.value.metric.as_ref().map(|m| m.value.clone());
+        let place = form.referenced.into();
+        Ok(Goal { task: self.path(&file), name, metric, place, weight, search, test })
     }
 }

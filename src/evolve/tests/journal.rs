@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::*;
 use crate::gguf::tests::Tiny;
 use crate::plan::tests::{Family, drawn};
-use crate::tasks::{Kind, Question, Task};
+use crate::tasks::{Kind, Question, Task, TextMetric};
 
 fn file(folder: &TempDir) -> std::path::PathBuf {
     folder.path().join("journal.jsonl")
@@ -106,7 +106,12 @@ fn identity_covers_tasks_and_weights_but_not_where_they_lie() {
     let config = config("");
     let question = |prompt: &str| Question { prompt: prompt.to_owned(), answer: String::new(), choices: None, line: 1 };
     let task = |prompt: &str| {
-        Arc::new(Task { name: "t".to_owned(), kind: Kind::Perplexity, chat: false, questions: vec![question(prompt)] })
+        Arc::new(Task {
+            name: "t".to_owned(),
+            kind: Kind::Perplexity(TextMetric::Perplexity),
+            chat: false,
+            questions: vec![question(prompt)],
+        })
     };
     let of = |family: &Family, prompt: &str| Identity::new(&config, 3, family.parents(), [&*task(prompt)]);
     let parents = || Family::of(&[&Tiny::llama(), &Tiny::llama()]);

@@ -8,7 +8,7 @@ use super::{ChoiceForm, KindName, MetricName, Shots, TaskFile};
 use crate::tasks::choice::MAX_CHOICES;
 use crate::tasks::data::Format;
 use crate::tasks::language::{Language, LanguageGate};
-use crate::tasks::{Choice, ChoiceMetric, Extract, Generate, Kind, Metric, TaskError};
+use crate::tasks::{Choice, ChoiceMetric, Extract, Generate, Kind, Metric, TaskError, TextMetric};
 
 /// `max_tokens` where a task does not say, as in lm-evaluation-harness.
 const DEFAULT_MAX_TOKENS: usize = 256;
@@ -34,7 +34,7 @@ impl Check<'_> {
         let Some(metric) = &task.metric else {
             return self.invalid(
                 task.kind.referenced,
-                "kind `generate` needs a `metric`: `number`, `exact`, `contains` or `regex`",
+                "kind `generate` needs a `metric`: `number`, `exact`, `contains`, `regex` or `rouge_l`",
             );
         };
         if task.answer.is_none() {
@@ -64,10 +64,17 @@ impl Check<'_> {
     }
 
     pub fn perplexity(&self, task: &TaskFile) -> Result<Kind, TaskError> {
-        if let Some(metric) = &task.metric {
-            let names = "leave `metric` out: a perplexity task gives exp(mean negative log-likelihood)";
-            return self.unsupported(metric.referenced, "metric", name_of(metric.value), names);
-        }
+        let metric = match &task.metric {
+            None => TextMetric::Perplexity,
+            Some(metric) if matches!(metric.value, MetricName::BitsPerByte) => TextMetric::BitsPerByte,
+            Some(metric) => {
+                let name = name_of(metric.value);
+                let message = format!(
+                    "`metric: {name}` judges answers: kind `perplexity` has `bits_per_byte`, or the perplexity itself without `metric`"
+                );
+                return self.invalid(metric.referenced, message);
+            }
+        };
         self.foreign(
             "perplexity",
             &[
@@ -78,7 +85,7 @@ impl Check<'_> {
             ],
         )?;
         self.foreign("perplexity", &generation_keys(task))?;
-        Ok(Kind::Perplexity)
+        Ok(Kind::Perplexity(metric))
     }
 
     pub fn choice(&self, task: &TaskFile) -> Result<Kind, TaskError> {
@@ -88,15 +95,10 @@ impl Check<'_> {
             Some(metric) => match metric.value {
                 MetricName::Accuracy => ChoiceMetric::Accuracy,
                 MetricName::AccuracyNorm => ChoiceMetric::AccuracyNorm,
-                MetricName::RougeL | MetricName::BitsPerByte => {
-                    let supported = "`accuracy` and `accuracy_norm` are";
-                    return self.unsupported(metric.referenced, "metric", name_of(metric.value), supported);
-                }
                 other => {
                     let name = name_of(other);
-                    let message = format!(
-                        "`metric: {name}` judges generated text: kind `choice` has `accuracy` and `accuracy_norm`"
-                    );
+                    let message =
+                        format!("`metric: {name}` judges text: kind `choice` has `accuracy` and `accuracy_norm`");
                     return self.invalid(metric.referenced, message);
                 }
             },
@@ -176,9 +178,10 @@ impl Check<'_> {
                 let message = format!("`metric: {name}` belongs to kind `choice`, this is `generate`");
                 return self.invalid(metric.referenced, message);
             }
-            MetricName::RougeL | MetricName::BitsPerByte => {
-                let supported = "`number`, `exact`, `contains` and `regex` are";
-                return self.unsupported(metric.referenced, "metric", name_of(metric.value), supported);
+            MetricName::RougeL => Metric::RougeL,
+            MetricName::BitsPerByte => {
+                let message = "`metric: bits_per_byte` belongs to kind `perplexity`, this is `generate`";
+                return self.invalid(metric.referenced, message);
             }
         };
         match extract {
@@ -196,9 +199,15 @@ impl Check<'_> {
             };
         };
         let Some(language) = Language::from_code(&code.value) else {
-            return self.unsupported(code.referenced, "language", &code.value, "`ja` and `en` are");
+            let message =
+                format!("`language: {}` is none that can be told; there are {}", code.value, Language::codes());
+            return self.invalid(code.referenced, message);
         };
         match share {
+            Some(share) if !language.by_script() => self.invalid(
+                share.referenced,
+                "`language_share` is the share of a script's letters: it goes with `language: ja` and `en`",
+            ),
             Some(share) if !(share.value > 0.0 && share.value <= 1.0) => self
                 .invalid(share.referenced, format!("`language_share` is `{}`, it must be above 0 to 1", share.value)),
             _ => Ok(Some(LanguageGate { language, share: share.map_or(1.0, |share| share.value) })),
@@ -219,17 +228,6 @@ impl Check<'_> {
     pub fn invalid<T>(&self, at: Location, message: impl Into<String>) -> Result<T, TaskError> {
         let (file, message) = (self.file.to_owned(), message.into());
         Err(TaskError::Invalid { file, line: at.line(), column: at.column(), message })
-    }
-
-    fn unsupported<T>(
-        &self,
-        at: Location,
-        key: &'static str,
-        value: impl ToString,
-        instead: &'static str,
-    ) -> Result<T, TaskError> {
-        let (file, value) = (self.file.to_owned(), value.to_string());
-        Err(TaskError::Unsupported { file, line: at.line(), column: at.column(), key, value, instead })
     }
 }
 
