@@ -1,7 +1,7 @@
 //! Tasks: a task file (YAML) and its data in, questions ready to be asked and a judge of their answers out.
 //!
 //! `schema` reads the task file, `data` the rows, `forms` makes questions of them with `template`, `answer` judges what is generated
-//! with the help of `language`, `choice` what is chosen. Nothing here runs a model: the scoring stage asks [`Task::questions`] and has
+//! with the help of `language` and `rouge`, `choice` what is chosen. Nothing here runs a model: the scoring stage asks [`Task::questions`] and has
 //! the answers judged by [`Generate::judge`] and [`Choice::judge`].
 
 mod answer;

@@ -1,5 +1,7 @@
 """A model for lm-evaluation-harness that is nothing but llama-cpp-python: the harness's own tokenization of pairs, one question at a time."""
 
+import ctypes
+
 import llama_cpp
 import numpy as np
 from lm_eval.api.model import TemplateLM
@@ -10,7 +12,10 @@ class LlamaCpp(TemplateLM):
 
     def __init__(self, path, context, threads):
         super().__init__()
-        self.llama = llama_cpp.Llama(str(path), n_ctx=context, n_batch=512, n_threads=threads, n_threads_batch=threads, logits_all=True, verbose=False)
+        # Attention as llama.cpp itself chooses it, which this binding would not.
+        self.llama = llama_cpp.Llama(
+            str(path), n_ctx=context, n_batch=512, n_threads=threads, n_threads_batch=threads, flash_attn=True, logits_all=True, verbose=False
+        )
         # For each answer, in the order asked: its tokens as bytes, each with how much its logit was above the second best.
         self.answers = []
 
@@ -29,6 +34,11 @@ class LlamaCpp(TemplateLM):
             same += 1
         self.llama.n_tokens = same
         self.llama.eval(tokens[same:])
+
+    def piece(self, token):
+        buffer = ctypes.create_string_buffer(512)
+        length = llama_cpp.llama_token_to_piece(self.llama._model.vocab, token, buffer, len(buffer), 0, False)
+        return buffer.raw[: max(0, length)]
 
     def logits(self, position):
         return self.llama.scores[position].astype(np.float64)
@@ -62,7 +72,7 @@ class LlamaCpp(TemplateLM):
                 token = int(logits.argmax())
                 if llama_cpp.llama_vocab_is_eog(self.llama._model.vocab, token):
                     break
-                piece = self.llama._model.token_to_piece(token)
+                piece = self.piece(token)
                 second = np.partition(logits, -2)[-2]
                 pieces.append((piece, float(logits[token] - second)))
                 text += piece

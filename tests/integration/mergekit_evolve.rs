@@ -80,7 +80,7 @@ fn what_has_no_meaning_here_is_told_where_it_stands() {
         (top("random_init: true"), ":9:14: `random_init` is not supported; set `search: start`"),
         (
             good.replace("math-Q8_0.gguf", "mistralai/Mistral-7B-Instruct-v0.2"),
-            "cannot read `FOLDER/mistralai/Mistral-7B-Instruct-v0.2`",
+            "`FOLDER/mistralai/Mistral-7B-Instruct-v0.2`: cannot be read: ",
         ),
     ] {
         let config: PathBuf = folder.write("wrong.yaml", &text);
