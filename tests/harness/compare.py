@@ -16,9 +16,10 @@ from lm_eval.tasks import TaskManager
 from model import LlamaCpp
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "tasks"
+QUICKSTART = RECIPES.parent / "quickstart"
 # A difference of two logits below which batches of another shape, or other kernels, may choose the other token: with activations in 8 bits,
 # the last bit of a sum moves all that follows (as `ggraft score` itself shows with another `-b`, see recipes/tasks/README.md).
-TIE = 1.0
+TIE = 0.5
 
 GSM8K = r"""
 task: gsm8k_first
@@ -37,6 +38,33 @@ metric_list:
 filter_list:
   - name: strict-match
     filter: [{function: regex, regex_pattern: "#### (\\-?[0-9\\.\\,]+)"}, {function: take_first}]
+"""
+
+# The quickstart's base answers half of these, so that right and wrong are both compared.
+WORDS = r"""
+task: word_problems
+dataset_path: json
+dataset_kwargs: {data_files: {test: "%(data)s"}}
+output_type: generate_until
+test_split: test
+doc_to_text: "{{prompt}}"
+doc_to_target: "{{answer}}"
+generation_kwargs: {until: ["\n"], do_sample: false, max_gen_toks: 64}
+metric_list: [{metric: exact_match}]
+filter_list:
+  - name: strict-match
+    filter: [{function: regex, regex_pattern: "#### (\\-?[0-9\\.\\,]+)"}, {function: take_first}]
+"""
+
+OUR_WORDS = r"""
+data: %(data)s
+kind: generate
+prompt: "{{ prompt }}"
+answer: "{{ answer }}"
+stop: ["\n"]
+max_tokens: 64
+metric: number
+answer_after: "####"
 """
 
 CHOICE = r"""
@@ -71,37 +99,49 @@ def harness(model, folder, name, limit):
 
 
 def divergence(ours, pieces):
-    """Where two answers part: the token that the harness's side chose there and how far it was ahead; None if ours is its beginning."""
+    """The number of the token at which two answers part; None if ours is the beginning of the harness's."""
     text, ours = b"", ours.encode()
-    for piece, margin in pieces:
+    for number, (_, piece, _) in enumerate(pieces):
         text += piece
         if not text.startswith(ours) and not ours.startswith(text):
-            return piece.decode(errors="replace"), margin
+            return number
     return None
 
 
-def compare_answers(args, model, data, limit, folder):
+def why(llama, prompt, pieces, number):
+    """Whether rounding explains that another token was chosen, and how that shows."""
+    token, piece, lead = pieces[number]
+    where = f"parts at {piece.decode(errors='replace')!r}, {lead:.3f} ahead of the second best"
+    if lead < TIE:
+        return True, f"{where}: a near tie"
+    tokens = prompt + [token for token, _, _ in pieces[:number]]
+    leads = [llama.lead(tokens, token, batch) for batch in (16, 64)]
+    told = ", ".join(f"{lead:.3f}" for lead in leads)
+    explained = max(abs(other - lead) for other in leads) >= lead / 2
+    return explained, f"{where}, {told} in batches of 16 and 64: {'within that' if explained else 'NOT EXPLAINED'}"
+
+
+def compare_answers(args, label, model, name, ours, limit, folder):
     llama = LlamaCpp(model, 2048, args.threads)
-    (folder / "harness" / "gsm8k_first.yaml").write_text(GSM8K % {"train": data / "gsm8k/train.jsonl", "data": data / "gsm8k/test.jsonl"})
-    summary, samples = harness(llama, folder / "harness", "gsm8k_first", limit)
-    ours = ggraft(args, model, folder / "gsm8k.yaml", limit)
-    same_text = same_score = ties = 0
+    summary, samples = harness(llama, folder / "harness", name, limit)
+    ours = ggraft(args, model, ours, limit)
+    same_text = same_score = explained = 0
     for index, (sample, item) in enumerate(zip(samples, ours["items"], strict=True)):
         theirs = sample["exact_match"]
-        # The harness may ask in another order than that of its samples.
-        text, pieces = next(answer for answer in llama.answers if answer[0] == sample["resps"][0][0])
+        # The harness asks in an order of its own.
+        text, prompt, pieces = next(answer for answer in llama.answers if answer[0] == sample["resps"][0][0])
         parted = divergence(item["output"], pieces)
         same_text += parted is None
         same_score += item["score"] == theirs
-        if parted:
-            ties += parted[1] < TIE
-            reason = "a near tie" if parted[1] < TIE else "NOT EXPLAINED"
-            note(f"gsm8k {index}: parts at {parted[0]!r}, {parted[1]:.3f} ahead of the second best: {reason}; scores {item['score']} and {theirs}")
+        if parted is not None:
+            fine, reason = why(llama, prompt, pieces, parted)
+            explained += fine
+            note(f"{name} {index}: {reason}; scores {item['score']} and {theirs}")
         elif item["score"] != theirs:
-            note(f"gsm8k {index}: the same text, scores {item['score']} and {theirs}: ours {item['output'][-60:]!r}, theirs {text[-60:]!r}")
+            note(f"{name} {index}: the same text, scores {item['score']} and {theirs}: ours {item['output'][-60:]!r}, theirs {text[-60:]!r}")
     value = summary["exact_match,strict-match"]
-    parts = f"{same_text} answers the same, {len(samples) - same_text} part where two tokens are nearly as likely ({ties} within {TIE} of a logit)"
-    print(f"| GSM8K, 5 examples | {model.stem} | {limit} | {ours['value']:.4f} | {value:.4f} | {same_score} of {limit} | {parts} |", flush=True)
+    parts = f"{same_text} texts the same" + (f"; {len(samples) - same_text} part, rounding explains {explained}" if same_text < len(samples) else "")
+    print(f"| {label} | {model.stem} | {limit} | {ours['value']:.4f} | {value:.4f} | {same_score} of {limit} | {parts} |", flush=True)
 
 
 def compare_choices(args, model, data, limit, folder):
@@ -131,6 +171,7 @@ def main():
     parser.add_argument("--program", default="target/release/ggraft")
     parser.add_argument("--models", nargs="+", type=Path, required=True)
     parser.add_argument("--data", type=Path, default=RECIPES, help="folder that holds gsm8k/ and jcommonsenseqa/")
+    parser.add_argument("--words", type=int, default=200, help="word problems of the quickstart, of its base")
     parser.add_argument("--answers", type=int, default=100, help="GSM8K questions, of the first model")
     parser.add_argument("--choices", type=int, default=200, help="JCommonsenseQA questions, of every model")
     parser.add_argument("--threads", type=int, default=2)
@@ -143,9 +184,17 @@ def main():
             (folder / f"{task}.yaml").write_bytes((RECIPES / f"{task}.yaml").read_bytes())
             (folder / task).symlink_to(data / task)
         (folder / "harness").mkdir()
-        for number, model in enumerate(args.models):
-            if number == 0 and args.answers:
-                compare_answers(args, model, data, args.answers, folder)
+        data_of = {"train": data / "gsm8k/train.jsonl", "data": data / "gsm8k/test.jsonl"}
+        (folder / "harness" / "gsm8k_first.yaml").write_text(GSM8K % data_of)
+        words = {"data": QUICKSTART / "english_math_test.jsonl"}
+        (folder / "harness" / "words.yaml").write_text(WORDS % words)
+        (folder / "words.yaml").write_text(OUR_WORDS % words)
+        if args.words:
+            label = "English word problems of the quickstart"
+            compare_answers(args, label, QUICKSTART / "base-Q8_0.gguf", "word_problems", folder / "words.yaml", args.words, folder)
+        if args.answers:
+            compare_answers(args, "GSM8K, 5 examples", args.models[0], "gsm8k_first", folder / "gsm8k.yaml", args.answers, folder)
+        for model in args.models:
             if args.choices:
                 compare_choices(args, model, data, args.choices, folder)
 

@@ -16,7 +16,7 @@ class LlamaCpp(TemplateLM):
         self.llama = llama_cpp.Llama(
             str(path), n_ctx=context, n_batch=512, n_threads=threads, n_threads_batch=threads, flash_attn=True, logits_all=True, verbose=False
         )
-        # For each answer, in the order asked: its tokens as bytes, each with how much its logit was above the second best.
+        # For each answer, in the order asked: its text, the prompt's tokens, and its own as (token, bytes, how far ahead of the second best).
         self.answers = []
 
     @property
@@ -39,6 +39,15 @@ class LlamaCpp(TemplateLM):
         buffer = ctypes.create_string_buffer(512)
         length = llama_cpp.llama_token_to_piece(self.llama._model.vocab, token, buffer, len(buffer), 0, False)
         return buffer.raw[: max(0, length)]
+
+    def lead(self, tokens, token, batch):
+        """How far `token` is ahead of all others after `tokens`, if these are computed in batches of another size."""
+        usual, self.llama.n_batch = self.llama.n_batch, batch
+        self.llama.n_tokens = 0
+        self.llama.eval(tokens)
+        self.llama.n_batch = usual
+        logits = self.logits(len(tokens) - 1)
+        return float(logits[token] - np.delete(logits, token).max())
 
     def logits(self, position):
         return self.llama.scores[position].astype(np.float64)
@@ -74,7 +83,7 @@ class LlamaCpp(TemplateLM):
                     break
                 piece = self.piece(token)
                 second = np.partition(logits, -2)[-2]
-                pieces.append((piece, float(logits[token] - second)))
+                pieces.append((token, piece, float(logits[token] - second)))
                 text += piece
                 if any(stop.encode() in text for stop in options["until"]):
                     break
@@ -83,5 +92,5 @@ class LlamaCpp(TemplateLM):
             for stop in options["until"]:
                 cut = cut.split(stop)[0]
             texts.append(cut)
-            self.answers.append((cut, pieces))
+            self.answers.append((cut, tokens, pieces))
         return texts

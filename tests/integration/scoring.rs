@@ -83,7 +83,8 @@ fn tasks_that_ship_ask_what_they_say() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|name| name.ends_with(".yaml"))
         .collect();
-    (there.sort(), names.sort());
+    there.sort();
+    names.sort();
     assert_eq!(there, names, "every task that ships is tested here");
 }
 

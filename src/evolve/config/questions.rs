@@ -16,6 +16,9 @@ const METRICS: [(&str, &[&str]); 5] = [
     ("bits_per_byte", &["bits_per_byte"]),
 ];
 
+/// A task's weight, its questions to search on and those for the test.
+pub type WeighedTask = (f64, Arc<Task>, Arc<Task>);
+
 /// What a task file may measure where mergekit-evolve says `metric`: the harness's name, a comma and the name of a filter.
 pub(super) fn same_metrics(metric: &str) -> Option<&'static [&'static str]> {
     let name = metric.split(',').next()?.trim();
@@ -23,11 +26,11 @@ pub(super) fn same_metrics(metric: &str) -> Option<&'static [&'static str]> {
 }
 
 impl Config {
-    /// Loads the tasks: each one's weight, its questions to search on and those for the test. `warn` hears what the file left open.
+    /// Loads the tasks. `warn` hears what the file left open.
     ///
     /// # Errors
     /// [`EvolveError`] for files that are missing or wrong, and settings of mergekit-evolve that the task file contradicts.
-    pub fn questions(&self, warn: &mut dyn FnMut(String)) -> Result<Vec<(f64, Arc<Task>, Arc<Task>)>, EvolveError> {
+    pub fn questions(&self, warn: &mut dyn FnMut(String)) -> Result<Vec<WeighedTask>, EvolveError> {
         let both = |goal: &Goal| {
             let (search, test) = self.exam(goal, warn)?;
             Ok((goal.weight, Arc::new(search), Arc::new(test)))
