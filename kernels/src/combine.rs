@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use crate::keep::sparsify;
-use crate::mask::{Band, Mix, Vector, thin_out, mix};
-use crate::run::{decode, decoded, difference};
+use crate::mask::{Band, Mix, Vector, mix, thin_out};
+use crate::run::{decoded, difference};
 use crate::simd::{LANES, tiered};
 use crate::{Codecs, Keep, LineTerm, Lines, Program, Source, TaskVector, Term};
 
@@ -13,17 +13,32 @@ const LEAST_SHARE: f32 = 1e-6;
 /// The least distance that [`Program::Near`] divides by.
 const LEAST_DISTANCE: f32 = 1e-6;
 
+/// Some elements of all sources.
+#[derive(Clone, Copy)]
+pub(crate) struct Tile<'a> {
+    /// Of the program.
+    pub sources: &'a [Source<'a>],
+    /// Which elements.
+    pub range: &'a Range<usize>,
+    /// For types without code here.
+    pub codecs: &'a Codecs,
+}
+
+impl Tile<'_> {
+    fn decode(&self, source: usize, values: &mut [f32]) {
+        self.sources[source].decode(self.range.clone(), self.codecs, values);
+    }
+
+    fn len(&self) -> usize {
+        self.range.len()
+    }
+}
+
 /// What `program` comes to over one tile; `scratch` is room for what it needs meanwhile, and grows to that.
-pub(crate) fn combine(
-    program: &Program,
-    sources: &[Source],
-    tile: &Range<usize>,
-    codecs: &Codecs,
-    merged: &mut [f32],
-    scratch: &mut Vec<f32>,
-) {
+pub(crate) fn combine(program: &Program, tile: Tile, merged: &mut [f32], scratch: &mut Vec<f32>) {
+    let Tile { sources, range, codecs } = tile;
     match program {
-        Program::Copy { source } => decode(&sources[*source], tile, codecs, merged),
+        Program::Copy { source } => tile.decode(*source, merged),
         Program::Sum { terms, constant } => {
             if terms.is_empty() {
                 merged.fill(*constant);
@@ -31,26 +46,26 @@ pub(crate) fn combine(
             let scratch = room(scratch, tile.len());
             for (i, term) in terms.iter().enumerate() {
                 let constant = (i == 0).then_some(*constant);
-                sources[term.source].accumulate(tile.clone(), constant, term.coefficient, codecs, merged, scratch);
+                sources[term.source].accumulate(range.clone(), constant, term.coefficient, codecs, merged, scratch);
             }
         }
         Program::LineSum { terms, lines, row } => {
             let scratch = room(scratch, tile.len());
             merged.fill(0.0);
             for term in terms {
-                decode(&sources[term.source], tile, codecs, scratch);
-                add_lines(term, *lines, *row, tile.start, scratch, merged);
+                tile.decode(term.source, scratch);
+                add_lines(term, *lines, *row, range.start, scratch, merged);
             }
         }
         Program::TaskVectors { base, vectors, consensus, normalize, lambda } => {
             let how = Mix { consensus: *consensus, normalize: *normalize, lambda: *lambda };
-            task_vectors(&sources[*base], vectors, how, sources, tile, codecs, merged, scratch);
+            task_vectors(*base, vectors, how, tile, merged, scratch);
         }
         Program::Elected { base, vectors, select } => {
             let scratch = room(scratch, tile.len());
-            decode(&sources[*base], tile, codecs, scratch);
-            let mut deltas = differences(vectors, scratch, sources, tile, codecs);
-            for (k, (score, index)) in variances(&deltas).into_iter().zip(tile.start as u64..).enumerate() {
+            tile.decode(*base, scratch);
+            let mut deltas = differences(vectors, scratch, tile);
+            for (k, (score, index)) in variances(&deltas).into_iter().zip(range.start as u64..).enumerate() {
                 if !select.keeps(score, index) {
                     deltas.iter_mut().for_each(|delta| delta[k] = 0.0);
                 }
@@ -60,15 +75,15 @@ pub(crate) fn combine(
         }
         Program::Overlap { base, vectors, epsilon } => {
             let scratch = room(scratch, tile.len());
-            decode(&sources[*base], tile, codecs, scratch);
-            let deltas = differences(vectors, scratch, sources, tile, codecs);
+            tile.decode(*base, scratch);
+            let deltas = differences(vectors, scratch, tile);
             overlap(vectors, &deltas, *epsilon, merged);
             add(merged, 1.0, scratch);
         }
         Program::Near { base, source, t } => {
             let scratch = room(scratch, tile.len());
-            decode(&sources[*base], tile, codecs, merged);
-            decode(&sources[*source], tile, codecs, scratch);
+            tile.decode(*base, merged);
+            tile.decode(*source, scratch);
             for (b, x) in merged.iter_mut().zip(scratch) {
                 let share = (t / (*b - *x).abs().max(LEAST_DISTANCE)).clamp(0.0, 1.0);
                 *b = share * *x + (1.0 - share) * *b;
@@ -76,23 +91,24 @@ pub(crate) fn combine(
         }
         Program::Important { base, source, row, divergences, threshold } => {
             let scratch = room(scratch, tile.len());
-            decode(&sources[*base], tile, codecs, merged);
-            decode(&sources[*source], tile, codecs, scratch);
-            for (index, (b, x)) in tile.clone().zip(merged.iter_mut().zip(scratch)) {
+            tile.decode(*base, merged);
+            tile.decode(*source, scratch);
+            for (index, (b, x)) in range.clone().zip(merged.iter_mut().zip(scratch)) {
                 if importance(*x - *b, divergences[index / row]) >= *threshold {
                     *b = *x;
                 }
             }
         }
         Program::Slices { elements, programs } => {
-            let slice = tile.start / elements;
+            let slice = range.start / elements;
             let whole = slice * elements..(slice + 1) * elements;
             let parts: Vec<Source> = sources.iter().map(|source| source.part(whole.clone())).collect();
-            let tile = tile.start - whole.start..tile.end - whole.start;
-            combine(&programs[slice], &parts, &tile, codecs, merged, scratch);
+            let range = range.start - whole.start..range.end - whole.start;
+            let tile = Tile { sources: &parts, range: &range, codecs };
+            combine(&programs[slice], tile, merged, scratch);
         }
         Program::Scaled { program, factor } => {
-            combine(program, sources, tile, codecs, merged, scratch);
+            combine(program, tile, merged, scratch);
             merged.iter_mut().for_each(|m| *m *= factor);
         }
     }
@@ -135,66 +151,45 @@ fn room(scratch: &mut Vec<f32>, len: usize) -> &mut [f32] {
 }
 
 /// The base plus its mixed task vectors.
-fn task_vectors(
-    base: &Source,
-    vectors: &[TaskVector],
-    how: Mix,
-    sources: &[Source],
-    tile: &Range<usize>,
-    codecs: &Codecs,
-    merged: &mut [f32],
-    scratch: &mut Vec<f32>,
-) {
+fn task_vectors(base: usize, vectors: &[TaskVector], how: Mix, tile: Tile, merged: &mut [f32], scratch: &mut Vec<f32>) {
     // Whole vectors of lanes, in place unless the last one reaches beyond the tile.
     let (len, here) = (tile.len().next_multiple_of(LANES), ..tile.len());
     let (sum, values) = room(scratch, len * (vectors.len() + 1)).split_at_mut(len);
     let sum = if tile.len() == len { &mut *merged } else { sum };
-    base.decode(tile.clone(), codecs, &mut sum[here]);
+    tile.decode(base, &mut sum[here]);
     let mut prepared = Vec::with_capacity(vectors.len());
     for (v, values) in vectors.iter().zip(values.chunks_mut(len)) {
-        let source = &sources[v.source];
-        source.decode(tile.clone(), codecs, &mut values[here]);
-        let band = Band::of(v.keep, tile.start, tile.len());
+        tile.decode(v.source, &mut values[here]);
+        let band = Band::of(v.keep, tile.range.start, tile.len());
         if let Keep::Ranked { .. } = v.keep {
-            thin_out_by_rank(v.keep, base, source, tile, codecs, &sum[here], &mut values[here]);
+            thin_out_by_rank(v, base, tile, &sum[here], &mut values[here]);
         } else if band.is_none() {
-            thin_out(v.keep, tile.start, &sum[here], &mut values[here]);
+            thin_out(v.keep, tile.range.start, &sum[here], &mut values[here]);
         }
         let (band, factor) = (band.unwrap_or(Band::ALL), v.rescale * v.weight);
         prepared.push(Vector { values, band, factor, weight: v.weight });
     }
     mix(&prepared, how, sum);
     if tile.len() < len {
-        let whole = &scratch[here];
-        merged.copy_from_slice(whole);
+        merged.copy_from_slice(&scratch[here]);
     }
 }
 
 /// Makes equal to the base what a mask by rank drops, so that no difference is left of it.
-fn thin_out_by_rank(
-    keep: Keep,
-    base: &Source,
-    source: &Source,
-    tile: &Range<usize>,
-    codecs: &Codecs,
-    base_values: &[f32],
-    values: &mut [f32],
-) {
+fn thin_out_by_rank(v: &TaskVector, base: usize, tile: Tile, base_values: &[f32], values: &mut [f32]) {
+    let Tile { sources, range, codecs } = tile;
     let mut delta: Vec<f32> = values.iter().zip(base_values).map(|(v, b)| v - b).collect();
-    sparsify(keep, tile.start, &mut delta, |row| difference(&decoded(base, row, codecs), source, row, codecs));
+    sparsify(v.keep, range.start, &mut delta, |row| {
+        difference(&decoded(&sources[base], row, codecs), &sources[v.source], row, codecs)
+    });
     for ((v, b), d) in values.iter_mut().zip(base_values).zip(delta) {
         *v = if d == 0.0 { *b } else { *v };
     }
 }
 
-fn differences(
-    vectors: &[Term],
-    base: &[f32],
-    sources: &[Source],
-    tile: &Range<usize>,
-    codecs: &Codecs,
-) -> Vec<Vec<f32>> {
-    vectors.iter().map(|v| difference(base, &sources[v.source], tile, codecs)).collect()
+fn differences(vectors: &[Term], base: &[f32], tile: Tile) -> Vec<Vec<f32>> {
+    let of = |v: &Term| difference(base, &tile.sources[v.source], tile.range, tile.codecs);
+    vectors.iter().map(of).collect()
 }
 
 /// The sum of `deltas`, element by element.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::combine::combine;
+use crate::combine::{Tile, combine};
 use crate::{Codecs, GgmlType, Program, Source, fold};
 
 /// Elements that are decoded, combined and encoded together: a multiple of every block size, small enough that the f32 tiles of
@@ -44,7 +44,7 @@ fn merge(program: &Program, sources: &[Source], ty: GgmlType, range: Range<usize
     while start < range.end {
         let tile = start..tile_end(program, start).min(range.end);
         let merged = &mut combined[..tile.len()];
-        combine(program, sources, &tile, codecs, merged, &mut scratch);
+        combine(program, Tile { sources, range: &tile, codecs }, merged, &mut scratch);
         let (now, later) = rest.split_at_mut(ty.row_size(tile.len()).expect("tiles are whole blocks"));
         codecs.quantize(ty, merged, now);
         rest = later;
@@ -69,15 +69,10 @@ fn tile_end(program: &Program, start: usize) -> usize {
     }
 }
 
-/// Decodes one tile of one source into `values`.
-pub(crate) fn decode(source: &Source, tile: &Range<usize>, codecs: &Codecs, values: &mut [f32]) {
-    source.decode(tile.clone(), codecs, values);
-}
-
 /// One tile of one source.
 pub(crate) fn decoded(source: &Source, tile: &Range<usize>, codecs: &Codecs) -> Vec<f32> {
     let mut values = vec![0f32; tile.len()];
-    decode(source, tile, codecs, &mut values);
+    source.decode(tile.clone(), codecs, &mut values);
     values
 }
 

@@ -112,7 +112,7 @@ impl Floats for Array {
 
     #[inline(always)]
     fn truncate(self) -> IntArray {
-        let truncate = |v: f32| if v >= -2_147_483_648.0 && v < 2_147_483_648.0 { v as i32 } else { i32::MIN };
+        let truncate = |v: f32| if (-2_147_483_648.0..2_147_483_648.0).contains(&v) { v as i32 } else { i32::MIN };
         IntArray(self.0.map(truncate))
     }
 
