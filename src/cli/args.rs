@@ -158,7 +158,8 @@ pub(super) struct ScoreArgs {
 #[derive(Debug, Args)]
 pub(super) struct EvolveArgs {
     /// What to search: mergekit-evolve's `genome` and `tasks`; how: `search`, with `space: parameter` (weights), `data_flow` (paths
-    /// through blocks) or `hybrid` (the one, then the other), and `path` for the latter two.
+    /// through blocks) or `hybrid` (the one, then the other), and `path` for the latter two; `algorithm: cma_es`, `sep_cma_es`,
+    /// `lra_cma_es`, `cat_cma` or `nsga2`; `race` to ask losers no further, `objectives` for several aims at once.
     pub config: PathBuf,
     /// Folder for the journal, `best.yaml` and `report.html`; nothing else is written.
     #[arg(long, value_name = "DIR", default_value = "ggraft-out")]

@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail};
 use indicatif::ProgressBar;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::args::EvolveArgs;
 use super::output::{duration, print, print_json, save_cache, table};
 use super::progress::bar;
 use crate::evolve::{
-    BEST, Config, Event, EvolveError, Identity, Journal, LiveScorer, Outcome, Stages, UNIFORM, WEIGHTS,
-    evolve as search, write_report,
+    BEST, Belief, Comparison, Config, Event, EvolveError, Front, Identity, Journal, LiveScorer, Outcome, Point, Stages,
+    UNIFORM, WEIGHTS, evolve as search, write_report,
 };
 use crate::gguf::Parent;
 use crate::open::vocabulary;
@@ -123,21 +123,40 @@ fn yaml(recipe: &Recipe, folder: &Path) -> anyhow::Result<String> {
     Ok(recipe.to_yaml(relative)?)
 }
 
-/// Rows of the final table: everybody's score beside the best recipe's on the same questions.
+/// Rows of the final table: everybody's score, and the best recipe's lead on the same questions.
 fn print_table(outcome: &Outcome, weights: &[f64], best_path: &Path) -> anyhow::Result<()> {
-    let best = outcome.tested.last();
-    let last = outcome.tested.len().saturating_sub(1);
+    let against = |i: usize| outcome.belief.as_ref().and_then(|belief| belief.comparisons.get(i));
     let rows = outcome.tested.iter().enumerate().map(|(i, t)| {
         let (value, [low, high]) = t.trial.summary(weights);
-        let against = match best.and_then(|best| best.trial.compare(&t.trial)) {
-            Some(p) if i != last => format!("+{} −{}, p = {:.1e}", p.won, p.lost, p.p_value),
-            _ => String::new(),
-        };
-        vec![t.name.clone(), format!("{value:.3}"), format!("{low:.3} – {high:.3}"), against]
+        let (lead, p) = against(i).map_or_else(Default::default, |c| {
+            let [low, high] = c.ci95;
+            let lead = format!("{:+.3} ({low:+.3} – {high:+.3}): +{} −{}", c.difference, c.won, c.lost);
+            (lead, format!("{:.1e}", c.p_adjusted))
+        });
+        vec![t.name.clone(), format!("{value:.3}"), format!("{low:.3} – {high:.3}"), lead, p]
     });
     if !outcome.tested.is_empty() {
-        let header = ["on questions the search never saw", "score", "95 % interval", "best recipe against it"];
+        let header = ["on questions the search never saw", "score", "95 % interval", "lead of the best recipe", "p"];
         print(format_args!("{}", table(1, &header, rows)))?;
+    }
+    if let Some(front) = &outcome.front {
+        let header: Vec<&str> =
+            ["candidate"].into_iter().chain(front.objectives.iter().map(String::as_str)).chain([""]).collect();
+        let rows = front.points.iter().map(|point| {
+            let values = point
+                .values
+                .iter()
+                .map(|value| if value.abs() < 10.0 { format!("{value:.3}") } else { format!("{value}") });
+            let number = std::iter::once(point.evaluation.to_string());
+            number.chain(values).chain([if point.picked { "picked" } else { "" }.to_owned()]).collect()
+        });
+        print(format_args!("{}", table(0, &header, rows)))?;
+    }
+    if let Some(belief) = &outcome.belief {
+        print(format_args!("{}", what_was_looked_at(belief)))?;
+        for warning in &belief.warnings {
+            print(format_args!("warning: {warning}"))?;
+        }
     }
     let total = std::time::Duration::from_secs_f64(outcome.seconds);
     let swaps = std::time::Duration::from_secs_f64(outcome.swap_seconds_total);
@@ -155,6 +174,44 @@ fn print_table(outcome: &Outcome, weights: &[f64], best_path: &Path) -> anyhow::
         best_path.display(),
         best_path.with_file_name("report.html").display()
     ))
+}
+
+/// What the figures of the table rest on.
+fn what_was_looked_at(belief: &Belief) -> String {
+    format!(
+        "chosen from {} candidates and {} finalists on {} search questions, which can show a lead of {:.3} over the best parent; \
+         p-values are corrected for {} comparisons{}",
+        belief.candidates,
+        belief.finalists,
+        belief.search_questions,
+        belief.search_detectable,
+        belief.comparisons.len(),
+        if belief.looks > 1 { format!(" and {} looks at the test questions", belief.looks) } else { String::new() },
+    )
+}
+
+fn front_json(front: &Front) -> Value {
+    let point = |point: &Point| {
+        let values = front.objectives.iter().cloned().zip(point.values.iter().map(|value| json!(value)));
+        json!({ "candidate": point.evaluation, "objectives": values.collect::<Map<_, _>>(), "best": point.picked })
+    };
+    front.points.iter().map(point).collect()
+}
+
+fn belief_json(belief: &Belief) -> Value {
+    let comparison = |c: &Comparison| {
+        json!({
+            "model": c.name, "difference": c.difference, "ci95": c.ci95, "won": c.won, "lost": c.lost,
+            "p_value": c.p_value, "p_adjusted": c.p_adjusted,
+        })
+    };
+    json!({
+        "comparisons": belief.comparisons.iter().map(comparison).collect::<Vec<_>>(),
+        "best_parent": belief.comparisons[belief.best_parent].name, "candidates": belief.candidates,
+        "finalists": belief.finalists, "test_looks": belief.looks, "search_questions": belief.search_questions,
+        "search_detectable": belief.search_detectable, "test_detectable": belief.test_detectable,
+        "warnings": belief.warnings,
+    })
 }
 
 fn to_json(outcome: &Outcome, models: usize, weights: &[f64], best_path: &Path, journal_bytes: u64) -> Value {
@@ -176,7 +233,9 @@ fn to_json(outcome: &Outcome, models: usize, weights: &[f64], best_path: &Path, 
         })
     });
     json!({
-        "best": best, "parents": parents, "uniform_merge": named(UNIFORM), "best_weights": named(WEIGHTS), "evaluations": outcome.evaluations,
+        "best": best, "parents": parents, "uniform_merge": named(UNIFORM), "best_weights": named(WEIGHTS), "belief": outcome.belief.as_ref().map(belief_json),
+        "front": outcome.front.as_ref().map(front_json),
+        "evaluations": outcome.evaluations,
         "items_scored": outcome.items_scored, "seconds": outcome.seconds, "swap_seconds_total": outcome.swap_seconds_total,
         "disk_write_bytes": outcome.disk_write_bytes, "journal_bytes": journal_bytes, "interrupted": outcome.interrupted,
     })

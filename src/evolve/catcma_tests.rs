@@ -114,7 +114,7 @@ fn finds_the_optimum_of_mixed_functions_for_every_seed() {
 /// Evaluations until `f` of the genes is below 1e-9, all genes being active in every candidate.
 fn continuous_evaluations(f: impl Fn(&[f64]) -> f64, seed: u64) -> usize {
     let start = Start { switches: vec![0.5], genes: vec![1.0; 40], sigma: 0.3 };
-    let mut es = CatCma::new(start, CmaOptions { population: Some(15), seed }).unwrap();
+    let mut es = CatCma::new(start, CmaOptions { population: Some(15), seed, ..CmaOptions::default() }).unwrap();
     let active = vec![vec![true; 40]; 15];
     loop {
         let points = es.ask();
@@ -150,7 +150,8 @@ fn switches_alone_are_searched_too() {
     }
     for population in [2, 3] {
         let start = Start { switches: vec![0.5], genes: vec![], sigma: 1.0 };
-        let mut es = CatCma::new(start, CmaOptions { population: Some(population), seed: 1 }).unwrap();
+        let mut es =
+            CatCma::new(start, CmaOptions { population: Some(population), seed: 1, ..CmaOptions::default() }).unwrap();
         (0..200).for_each(|_| drop(step(&mut es, |x| x[0])));
         assert_eq!(es.mode(), [0.0], "a single switch in a population of {population}");
     }
@@ -259,7 +260,7 @@ fn neither_the_order_told_nor_the_scale_of_fitness_matters() {
 
     let tied = |order: [usize; 4]| {
         let start = Start { switches: vec![0.5; 6], genes: vec![], sigma: 1.0 };
-        let mut es = CatCma::new(start, CmaOptions { population: Some(4), seed: 3 }).unwrap();
+        let mut es = CatCma::new(start, CmaOptions { population: Some(4), seed: 3, ..CmaOptions::default() }).unwrap();
         let points = es.ask();
         let active: [bool; 0] = [];
         es.tell(&order.map(|i| Told { point: &points[i], active: &active, fitness: [0.0, -0.0, 0.0, 1.0][i] }))
@@ -310,7 +311,7 @@ fn what_is_not_one_generation_of_candidates_is_refused() {
 #[test]
 fn what_cannot_be_searched_is_refused() {
     let new = |switches: Vec<f64>, genes: Vec<f64>, sigma, population| {
-        CatCma::new(Start { switches, genes, sigma }, CmaOptions { population, seed: 0 }).unwrap_err()
+        CatCma::new(Start { switches, genes, sigma }, CmaOptions { population, ..CmaOptions::default() }).unwrap_err()
     };
     assert!(matches!(new(vec![], vec![0.0], 1.0, None), CmaError::Size { switches: 0, genes: 1, .. }));
     assert!(matches!(new(vec![0.5], vec![0.0; MAX_COORDINATES], 1.0, None), CmaError::Size { .. }));
@@ -329,7 +330,7 @@ fn nothing_told_can_bring_a_nan_into_the_state() {
     let odd = [0.0, -0.0, 1e-308, 5e-324, 1e150, -1e150, f64::MAX, f64::MIN, f64::NAN, f64::INFINITY];
     for (seed, sigma) in (0..20).zip([1.0, 5e-324, 1e300].into_iter().cycle()) {
         let start = Start { switches: vec![0.5; 3], genes: vec![0.0; 3], sigma };
-        let mut es = CatCma::new(start, CmaOptions { seed, population: None }).unwrap();
+        let mut es = CatCma::new(start, CmaOptions { seed, ..CmaOptions::default() }).unwrap();
         let mut rng = stream(seed, 1 << 40);
         let mut draw = |n: usize| rng.next_u32() as usize % n;
         for _ in 0..200 {

@@ -8,10 +8,14 @@
 //! [`CmaEs::ask`] changes nothing, may be called again after a crash, and the same seed told the same fitness walks the
 //! same way, bit for bit on one platform (`ln`, `sin`, `cos` and `exp` may differ in the last bit between platforms).
 
+mod adaptation;
+
 use std::f64::consts::TAU;
 
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+use adaptation::Adaptation;
 
 use super::linalg::{add_outer, add_scaled, dot, extremes, identity, norm, scale, symmetric_eigen};
 
@@ -21,11 +25,11 @@ pub const MAX_GENES: usize = 1000;
 pub const MAX_POPULATION: usize = 10_000;
 
 /// The search has collapsed once every standard deviation is this much smaller than the first step size.
-const TOL_X: f64 = 1e-12;
+pub(super) const TOL_X: f64 = 1e-12;
 /// The search diverges once a standard deviation is this much larger than the first step size (pycma's `tolfacupx` is 1e3).
-const TOL_X_UP: f64 = 1e4;
+pub(super) const TOL_X_UP: f64 = 1e4;
 /// The step size never grows by more than this, however long a caller goes on after [`StopReason::TolXUp`].
-const MAX_SIGMA_GROWTH: f64 = 1e8;
+pub(super) const MAX_SIGMA_GROWTH: f64 = 1e8;
 /// Largest ratio of the covariance's eigenvalues that double precision resolves (tutorial, appendix B.3).
 const MAX_CONDITION: f64 = 1e14;
 
@@ -34,9 +38,15 @@ const MAX_CONDITION: f64 = 1e14;
 pub enum CmaError {
     /// The start point has no genes or too many.
     #[error(
-        "cma-es takes 1 to `{MAX_GENES}` genes, not `{0}`: choose a coarser layer granularity, or fewer `repeats` of paths"
+        "this optimiser takes 1 to `{max}` genes, not `{genes}`: choose `algorithm: sep_cma_es`, a coarser layer granularity, or fewer \
+         `repeats` of paths"
     )]
-    Genes(usize),
+    Genes {
+        /// As many as there are.
+        genes: usize,
+        /// The most there may be.
+        max: usize,
+    },
     /// The population cannot carry a ranking, or is absurd.
     #[error("cma-es takes a population of 2 to `{MAX_POPULATION}`, not `{0}`")]
     Population(usize),
@@ -111,22 +121,24 @@ pub struct CmaOptions {
     pub population: Option<usize>,
     /// Seed of every random deviate.
     pub seed: u64,
+    /// Whether learning rates follow the noise.
+    pub adapt_rates: bool,
 }
 
 /// The settings that follow from the number of genes and the population (table 1).
 #[derive(Debug, Clone, PartialEq)]
-struct Strategy {
+pub(super) struct Strategy {
     /// One recombination weight per rank; the first `mu` are positive and sum to one, the rest are zero or negative.
-    weights: Vec<f64>,
-    mu: usize,
-    mu_eff: f64,
-    c_sigma: f64,
-    d_sigma: f64,
-    c_c: f64,
-    c_1: f64,
-    c_mu: f64,
+    pub weights: Vec<f64>,
+    pub mu: usize,
+    pub mu_eff: f64,
+    pub c_sigma: f64,
+    pub d_sigma: f64,
+    pub c_c: f64,
+    pub c_1: f64,
+    pub c_mu: f64,
     /// Expected length of a standard normal vector.
-    chi_n: f64,
+    pub chi_n: f64,
     /// Generations that share one eigendecomposition (appendix B.2).
     eigen_gap: u64,
 }
@@ -151,6 +163,7 @@ pub struct CmaEs {
     eigen_at: u64,
     /// Best fitness of recent generations.
     recent_best: Vec<f64>,
+    adaptation: Option<Box<Adaptation>>,
 }
 
 impl CmaEs {
@@ -162,7 +175,7 @@ impl CmaEs {
     pub fn new(mean: Vec<f64>, sigma: f64, options: CmaOptions) -> Result<Self, CmaError> {
         let n = mean.len();
         if n == 0 || n > MAX_GENES {
-            return Err(CmaError::Genes(n));
+            return Err(CmaError::Genes { genes: n, max: MAX_GENES });
         }
         let population = options.population.unwrap_or_else(|| default_population(n));
         if !(2..=MAX_POPULATION).contains(&population) {
@@ -182,6 +195,7 @@ impl CmaEs {
             scales: vec![1.0; n],
             eigen_at: 0,
             recent_best: Vec::new(),
+            adaptation: options.adapt_rates.then(|| Adaptation::new(n).into()),
         };
         if state.is_sound() { Ok(state) } else { Err(CmaError::Start(sigma)) }
     }
@@ -313,7 +327,9 @@ impl CmaEs {
             let w = if *w < 0.0 { w * n as f64 / (length * length).max(f64::MIN_POSITIVE) } else { *w };
             add_outer(&mut next.covariance, s.c_mu * w, step);
         }
-        if next.generation - next.eigen_at >= s.eigen_gap {
+        if next.adaptation.is_some() {
+            next.adapt(self, &mean_step);
+        } else if next.generation - next.eigen_at >= s.eigen_gap {
             next.decompose();
         }
 
@@ -374,7 +390,7 @@ impl CmaEs {
 
 impl Strategy {
     /// Table 1 with alpha_cov = 2.
-    fn new(n: usize, population: usize) -> Self {
+    pub fn new(n: usize, population: usize) -> Self {
         let (n, lambda) = (n as f64, population as f64);
         let raw: Vec<f64> = (1..=population).map(|i| ((lambda + 1.0) / 2.0).ln() - (i as f64).ln()).collect();
         let mu = population / 2;
@@ -405,6 +421,16 @@ impl Strategy {
             chi_n: n.sqrt() * (1.0 - 1.0 / (4.0 * n) + 1.0 / (21.0 * n * n)),
             eigen_gap: (1.0 / (10.0 * n * (c_1 + c_mu))).max(1.0) as u64,
         }
+    }
+}
+
+impl Strategy {
+    /// The same for variances alone, which are fewer and learned faster (Ros and Hansen 2008).
+    pub fn separable(mut self, n: usize) -> Self {
+        let faster = (n as f64 + 2.0) / 3.0;
+        self.c_1 *= faster;
+        self.c_mu = (self.c_mu * faster).min(1.0 - self.c_1);
+        self
     }
 }
 

@@ -37,6 +37,22 @@ pub enum Entry {
         genes: Vec<f64>,
         /// What it did.
         trial: Trial,
+        /// Whether a race went on without it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        dropped: bool,
+    },
+    /// What a candidate did in one part of a race, which its candidate's entry sums up.
+    Rung {
+        /// Which of the search's spaces it is from.
+        stage: usize,
+        /// The candidate's number.
+        evaluation: usize,
+        /// Which part, from 0.
+        rung: usize,
+        /// The candidate's place in the search space.
+        genes: Vec<f64>,
+        /// What it did in this part.
+        trial: Trial,
     },
     /// A candidate, or the last mean, scored on all search questions.
     Finalist {
@@ -68,6 +84,8 @@ pub struct Candidate<'a> {
     pub genes: &'a [f64],
     /// What it did.
     pub trial: &'a Trial,
+    /// Whether a race went on without it.
+    pub dropped: bool,
 }
 
 /// What makes two searches the same.
@@ -225,8 +243,8 @@ impl Journal {
     /// The candidates so far, in the order scored.
     pub fn candidates(&self) -> impl Iterator<Item = Candidate<'_>> {
         self.entries.iter().filter_map(|entry| match entry {
-            Entry::Candidate { stage, evaluation, genes, trial } => {
-                Some(Candidate { stage: *stage, evaluation: *evaluation, genes, trial })
+            Entry::Candidate { stage, evaluation, genes, trial, dropped } => {
+                Some(Candidate { stage: *stage, evaluation: *evaluation, genes, trial, dropped: *dropped })
             }
             _ => None,
         })

@@ -5,30 +5,40 @@
 //! be true, the best few and the last mean are scored again on all search questions, and the result is reported on test questions that
 //! the search never saw.
 
+mod belief;
 pub mod catcma;
 pub mod cmaes;
 mod config;
 mod error;
+mod finale;
+mod front;
+mod generation;
 mod genome;
 mod journal;
 mod linalg;
+pub mod nsga2;
 mod path;
 mod picture;
+mod race;
 mod report;
 mod scorer;
 mod search;
+pub mod sepcma;
 mod space;
 mod study;
 #[cfg(test)]
 mod tests;
 
+pub use belief::{Belief, Comparison};
 pub use config::{Algorithm, Config, Goal, Search};
 pub use error::EvolveError;
+pub use front::{Front, Objective, Objectives, Pick, Point};
 pub use genome::{Genome, GenomeSpec, Start};
 pub use journal::{Candidate, Entry, Identity, Journal};
 pub use path::{Gains, PathGenome, PathSpec};
+pub use race::Race;
 pub use report::{REPORT_FILE, write_report};
-pub use scorer::{LiveScorer, Questions, Scorer, TaskScore, Trial, Window};
+pub use scorer::{LiveScorer, Questions, Rung, Scorer, TaskScore, Trial, Window};
 pub use search::{BEST, Best, Event, Outcome, Tested, UNIFORM, WEIGHTS, evolve};
 pub use space::{Optimiser, Space, Stages};
 pub use study::Study;

@@ -6,9 +6,10 @@
 //! of [`Gains`]. Genes are the T switches (on above 0.5), then the gains' logarithms.
 
 use super::catcma::{self, CatCma};
-use super::cmaes::{CmaEs, CmaOptions};
+use super::cmaes::CmaOptions;
+use super::nsga2::Nsga2;
 use super::space::{Optimiser, Space};
-use super::{EvolveError, Search};
+use super::{Algorithm, EvolveError, Search};
 use crate::recipe::{Hop, MAX_GAIN, MethodSpec, ModelRef, PathScale, Place, Recipe};
 
 /// Hidden units of the network behind [`Gains::Network`].
@@ -201,7 +202,7 @@ fn network(weights: &[f64], inputs: [f64; INPUTS]) -> f64 {
 
 impl Space for PathGenome {
     fn optimiser(&self, search: &Search, seed: u64) -> Result<Optimiser, EvolveError> {
-        let options = CmaOptions { population: search.population, seed };
+        let options = CmaOptions { population: search.population, seed, ..CmaOptions::default() };
         let slots = self.slots();
         let flip = (self.spec.flips / slots as f64).min(MAX_FLIP);
         // A's own path: its inner blocks, the first of them the first time round and the last the last. Between two times round there is
@@ -210,16 +211,19 @@ impl Space for PathGenome {
             let (round, block) = (slot / self.blocks.len(), slot % self.blocks.len());
             (1..self.first_model - 1).contains(&block) && round == block * self.spec.repeats / self.first_model
         };
-        if search.algorithm == Some(super::Algorithm::CmaEs) {
+        if let Some(algorithm) = search.algorithm.filter(|a| !matches!(a, Algorithm::CatCma | Algorithm::Nsga2)) {
             // The paper's way: one normal number for each switch, and a threshold.
             let reach = search.sigma * upper_quantile(flip);
             let switches = (0..slots).map(|slot| if own(slot) { 0.5 + reach } else { 0.5 - reach });
             let mean = switches.chain(std::iter::repeat_n(0.0, self.gain_genes())).collect();
-            return Ok(Optimiser::CmaEs(CmaEs::new(mean, search.sigma, options)?.into()));
+            return Ok(algorithm.over_numbers(mean, search.sigma, options)?);
         }
         let switches = (0..slots).map(|slot| if own(slot) { 1.0 - flip } else { flip }).collect();
         let start = catcma::Start { switches, genes: vec![0.0; self.gain_genes()], sigma: search.sigma };
-        Ok(Optimiser::CatCma(CatCma::new(start, options)?.into()))
+        Ok(match search.algorithm {
+            Some(Algorithm::Nsga2) => Optimiser::Nsga2(Nsga2::new(start, options)?.into()),
+            _ => Optimiser::CatCma(CatCma::new(start, options)?.into()),
+        })
     }
 
     fn decode(&self, genes: &[f64]) -> Result<Recipe, EvolveError> {
@@ -269,6 +273,10 @@ impl Space for PathGenome {
             genes[slot] = 0.0;
         }
         genes
+    }
+
+    fn length(&self, genes: &[f64]) -> usize {
+        self.steps(genes).len()
     }
 
     fn cost(&self, genes: &[f64]) -> f64 {

@@ -6,18 +6,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::EvolveError;
+use super::cmaes::{stream, uniform};
 use crate::model::{Live, ModelError, Settings, Vocabulary};
 use crate::plan::{PlanError, Siblings};
 use crate::recipe::Recipe;
-use crate::score::stats::{Paired, paired};
-use crate::score::{Prepared, Progress, Room, Score, ScoreError, largest_size};
+use crate::score::stats::{self, Estimate, Paired, paired};
+use crate::score::{BITS_PER_BYTE, PERPLEXITY, Prepared, Progress, Room, Score, ScoreError, largest_size};
 use crate::tasks::Task;
+
+/// The streams of random numbers that order questions, apart from those that propose candidates.
+const ORDERS: u64 = 1 << 62;
 
 /// Which questions to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Questions {
     /// Those of the search: all, or some in turn.
     Search(Option<Window>),
+    /// Some of those of the search, for a race.
+    Rung(Rung),
     /// Those that the search never sees.
     Test,
 }
@@ -38,6 +44,48 @@ impl Window {
     }
 }
 
+/// A part of a generation's questions, which are drawn in random order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rung {
+    /// Out of which; out of all if `None`.
+    pub window: Option<Window>,
+    /// What decides the order.
+    pub order: (u64, u64),
+    /// Which of the parts.
+    pub index: usize,
+    /// How many parts there are.
+    pub of: usize,
+}
+
+impl Rung {
+    /// The indices among `total` questions.
+    pub fn indices(self, total: usize) -> Vec<usize> {
+        let window = self.window.unwrap_or(Window { first: 0, length: total });
+        let order = shuffled(window.indices(total), self.order);
+        order[order.len() * self.index / self.of..order.len() * (self.index + 1) / self.of].to_vec()
+    }
+}
+
+/// Fisher and Yates's shuffle.
+fn shuffled(mut indices: Vec<usize>, (seed, generation): (u64, u64)) -> Vec<usize> {
+    let mut rng = stream(seed, ORDERS | generation);
+    for last in (1..indices.len()).rev() {
+        indices.swap(last, (uniform(&mut rng) * (last + 1) as f64) as usize);
+    }
+    indices
+}
+
+impl Questions {
+    /// The indices among a task's `total` questions.
+    pub fn indices(self, total: usize) -> Vec<usize> {
+        match self {
+            Self::Search(Some(window)) => window.indices(total),
+            Self::Rung(rung) => rung.indices(total),
+            Self::Search(None) | Self::Test => (0..total).collect(),
+        }
+    }
+}
+
 /// What a model did on all tasks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Trial {
@@ -50,6 +98,9 @@ pub struct Trial {
     pub swap_seconds: f64,
     /// Time to ask the questions.
     pub score_seconds: f64,
+    /// Bytes of weights that the running model read, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_bytes: Option<u64>,
 }
 
 /// What a model did on one task.
@@ -73,6 +124,29 @@ pub struct TaskScore {
     pub items: Vec<f64>,
 }
 
+impl TaskScore {
+    /// The same task and metric with other results.
+    fn of_items(&self, items: Vec<f64>) -> Self {
+        let right_or_wrong = items.iter().all(|item| *item == 0.0 || *item == 1.0);
+        let estimate = match self.metric.as_str() {
+            PERPLEXITY => {
+                let Estimate { value, stderr, ci95: [low, high], n } = stats::mean(&items);
+                let perplexity = (-value).exp();
+                Estimate { value: perplexity, stderr: perplexity * stderr, ci95: [(-high).exp(), (-low).exp()], n }
+            }
+            // Items are higher where that is better.
+            BITS_PER_BYTE => {
+                let Estimate { value, stderr, ci95: [low, high], n } = stats::mean(&items);
+                Estimate { value: -value, stderr, ci95: [-high, -low], n }
+            }
+            _ if right_or_wrong => stats::accuracy(items.iter().filter(|item| **item == 1.0).count(), items.len()),
+            _ => stats::mean(&items),
+        };
+        let Estimate { value, stderr, ci95, .. } = estimate;
+        Self { task: self.task.clone(), metric: self.metric.clone(), value, stderr, ci95, items }
+    }
+}
+
 // JSON has no NaN: serde_json writes it as null.
 fn null_is_nan<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(d)?.unwrap_or(f64::NAN))
@@ -88,13 +162,40 @@ fn nulls_are_nan_vec<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<f64>, D::Err
 
 impl Trial {
     /// What a recipe did that could not be run.
-    fn nothing() -> Self {
-        Self { fitness: f64::NAN, tasks: Vec::new(), swap_seconds: 0.0, score_seconds: 0.0 }
+    pub(super) fn nothing() -> Self {
+        Self { fitness: f64::NAN, tasks: Vec::new(), swap_seconds: 0.0, score_seconds: 0.0, weight_bytes: None }
     }
 
     /// Questions answered.
     pub fn items(&self) -> usize {
         self.tasks.iter().map(|t| t.items.len()).sum()
+    }
+
+    /// This and then `next`, on other questions of the same tasks, as one. Questions of a perplexity count alike then, however long.
+    pub(super) fn followed_by(&self, next: &Self, weights: &[f64]) -> Self {
+        let task = |(task, more): (&TaskScore, &TaskScore)| task.of_items([&task.items[..], &more.items].concat());
+        let tasks: Vec<TaskScore> = self.tasks.iter().zip(&next.tasks).map(task).collect();
+        let fitness = tasks.iter().zip(weights).map(|(task, weight)| weight * stats::mean(&task.items).value).sum();
+        Self {
+            fitness: if self.fitness.is_nan() || next.fitness.is_nan() { f64::NAN } else { fitness },
+            tasks,
+            swap_seconds: self.swap_seconds + next.swap_seconds,
+            score_seconds: self.score_seconds + next.score_seconds,
+            weight_bytes: self.weight_bytes.or(next.weight_bytes),
+        }
+    }
+
+    /// What this did in one of equal parts of its questions, in no time.
+    pub(super) fn part(&self, index: usize, of: usize, weights: &[f64]) -> Self {
+        let nothing = |task: &TaskScore| TaskScore { items: Vec::new(), ..task.clone() };
+        let part = |task: &TaskScore| {
+            let n = task.items.len();
+            task.of_items(task.items[n * index / of..n * (index + 1) / of].to_vec())
+        };
+        let before = Self { tasks: self.tasks.iter().map(nothing).collect(), ..Self::nothing() };
+        let fitness = if self.fitness.is_nan() { f64::NAN } else { 0.0 };
+        let part = Self { tasks: self.tasks.iter().map(part).collect(), fitness, ..Self::nothing() };
+        Self { fitness, ..before }.followed_by(&part, weights)
     }
 
     /// This against `other` on the same questions of all tasks; `None` if they were not asked the same number.
@@ -172,8 +273,8 @@ impl<'a> LiveScorer<'a> {
         Ok(Self { siblings, vocabulary, exams, settings, room, stop, live: None })
     }
 
-    /// Makes `recipe` the running model; returns the seconds it took.
-    fn swap(&mut self, recipe: &Recipe) -> Result<f64, EvolveError> {
+    /// Makes `recipe` the running model; returns the seconds it took, and the bytes of its weights.
+    fn swap(&mut self, recipe: &Recipe) -> Result<(f64, u64), EvolveError> {
         let plan = self.siblings.plan(recipe)?;
         let parents = self.siblings.parents();
         let swap = match &mut self.live {
@@ -186,7 +287,7 @@ impl<'a> LiveScorer<'a> {
                 swap
             }
         };
-        Ok(swap.elapsed.as_secs_f64())
+        Ok((swap.elapsed.as_secs_f64(), plan.weight_bytes()))
     }
 
     fn size(&self) -> crate::model::ContextSize {
@@ -198,13 +299,13 @@ impl<'a> LiveScorer<'a> {
 fn examine(
     live: &mut Live,
     exams: &[(f64, &Prepared)],
-    window: Option<Window>,
+    questions: Questions,
     stop: &AtomicBool,
 ) -> Result<(f64, Vec<TaskScore>, f64), ScoreError> {
     let (mut fitness, mut tasks, mut seconds) = (0.0, Vec::new(), 0.0);
     for (weight, prepared) in exams {
         let total = prepared.task().questions.len();
-        let chosen = window.unwrap_or(Window { first: 0, length: total }).indices(total);
+        let chosen = questions.indices(total);
         let mut go_on = |_, _| !stop.load(Ordering::Relaxed);
         let score = prepared.score(live, &chosen, &mut Progress::new(&mut go_on))?;
         fitness += weight * score.fitness();
@@ -224,20 +325,19 @@ fn examine(
 
 impl Scorer for LiveScorer<'_> {
     fn recipe(&mut self, recipe: &Recipe, questions: Questions) -> Result<Trial, EvolveError> {
-        let swap_seconds = match self.swap(recipe) {
+        let (swap_seconds, bytes) = match self.swap(recipe) {
             // A path that the architecture cannot take is one without a score, not the end of the search.
             Err(EvolveError::Plan(PlanError::Schedule { .. })) if !recipe.path.is_empty() => {
                 return Ok(Trial::nothing());
             }
             other => other?,
         };
-        let (window, exams): (_, Vec<(f64, &Prepared)>) = match questions {
-            Questions::Search(window) => (window, self.exams.iter().map(|e| (e.weight, &e.search)).collect()),
-            Questions::Test => (None, self.exams.iter().map(|e| (e.weight, &e.test)).collect()),
-        };
+        let test = questions == Questions::Test;
+        let exams: Vec<(f64, &Prepared)> =
+            self.exams.iter().map(|e| (e.weight, if test { &e.test } else { &e.search })).collect();
         let live = self.live.as_mut().expect("the swap has started it");
-        let (fitness, tasks, score_seconds) = examine(live, &exams, window, self.stop)?;
-        Ok(Trial { fitness, tasks, swap_seconds, score_seconds })
+        let (fitness, tasks, score_seconds) = examine(live, &exams, questions, self.stop)?;
+        Ok(Trial { fitness, tasks, swap_seconds, score_seconds, weight_bytes: Some(bytes) })
     }
 
     /// With the parent's own vocabulary and chat template, which may differ from the merged model's.
@@ -257,7 +357,7 @@ impl Scorer for LiveScorer<'_> {
             Live::of_file(path, shared, self.settings, size).map_err(failed)?
         };
         let exams: Vec<(f64, &Prepared)> = exams.iter().map(|(w, p)| (*w, p)).collect();
-        let (fitness, tasks, score_seconds) = examine(&mut live, &exams, None, self.stop)?;
-        Ok(Trial { fitness, tasks, swap_seconds: 0.0, score_seconds })
+        let (fitness, tasks, score_seconds) = examine(&mut live, &exams, Questions::Test, self.stop)?;
+        Ok(Trial { fitness, tasks, swap_seconds: 0.0, score_seconds, weight_bytes: None })
     }
 }

@@ -1,11 +1,12 @@
 //! The search itself: ask, score, journal, tell; then the finalists, then the test.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
+use super::belief::{Belief, Chosen, belief};
 use super::cmaes::StopReason;
-use super::genome::uniform;
 use super::space::{Space, Stages};
-use super::{Config, Entry, EvolveError, Journal, Questions, Scorer, Search, Trial, Window};
+use super::{Candidate, Config, Entry, EvolveError, Front, Journal, Scorer, Search, Trial};
 use crate::disk;
 use crate::recipe::Recipe;
 use crate::score::ScoreError;
@@ -39,6 +40,10 @@ pub struct Outcome {
     pub weights: Option<Recipe>,
     /// Every model on the test questions: the parents, the uniform merge, the best recipe last. Empty if the search was stopped early.
     pub tested: Vec<Tested>,
+    /// How far that may be believed; `None` where `tested` is empty.
+    pub belief: Option<Belief>,
+    /// With several objectives, the recipes that none other beats in all of them.
+    pub front: Option<Front>,
     /// Candidates scored.
     pub evaluations: usize,
     /// Questions answered, in all phases.
@@ -100,20 +105,50 @@ pub fn evolve(
     // A smaller budget than before takes no candidate back: the mean of the finalists is the one after all of them.
     let budget = budget.max(journal.candidates().count());
     let disk = disk::written_bytes().map(|_| 0);
-    let (stopped, best, weights) = (None, None, None);
-    let mut run = Run { config, scorer, journal, watch, seed, replayed_seconds: 0.0, disk, stopped, best, weights };
+    let (finalists, seen, replayed_seconds) = (0, (0, f64::NEG_INFINITY), 0.0);
+    let (stopped, best, weights, front) = (None, None, None, None);
+    let mut run = Run {
+        config,
+        scorer,
+        journal,
+        watch,
+        seed,
+        finalists,
+        seen,
+        replayed_seconds,
+        disk,
+        stopped,
+        best,
+        weights,
+        front,
+    };
     let tested = match run.stages(stages, budget) {
         Ok(tested) => Some(tested),
         Err(EvolveError::Score(ScoreError::Cancelled)) => None,
         Err(error) => return Err(error),
     };
+    let ended: HashSet<(usize, usize)> = run.journal.candidates().map(|c| (c.stage, c.evaluation)).collect();
     let trials = || {
         run.journal.entries().iter().filter_map(|entry| match entry {
             Entry::Start(_) => None,
-            Entry::Candidate { trial, .. } | Entry::Finalist { trial, .. } | Entry::Test { trial, .. } => Some(trial),
+            // Part of what the candidate did, unless the search was stopped in the middle of a race.
+            Entry::Rung { stage, evaluation, .. } if ended.contains(&(*stage, *evaluation)) => None,
+            Entry::Candidate { trial, .. }
+            | Entry::Rung { trial, .. }
+            | Entry::Finalist { trial, .. }
+            | Entry::Test { trial, .. } => Some(trial),
         })
     };
+    let weights: Vec<f64> = config.tasks.iter().map(|task| task.weight).collect();
+    let of = tested.as_deref().unwrap_or_default();
+    let best = run.best.as_ref();
+    let belief = best.and_then(|best| {
+        let chosen = Chosen { search: &best.search, finalists: run.finalists, weights: &weights };
+        belief(of, config.models.len(), &chosen, run.journal)
+    });
     Ok(Outcome {
+        belief,
+        front: run.front,
         evaluations: run.journal.candidates().count(),
         items_scored: trials().map(Trial::items).sum(),
         seconds: start.elapsed().as_secs_f64() + run.replayed_seconds,
@@ -128,21 +163,27 @@ pub fn evolve(
 }
 
 /// The fitness that orders recipes: without a score last.
-fn rank(fitness: f64) -> f64 {
+pub(super) fn rank(fitness: f64) -> f64 {
     if fitness.is_nan() { f64::NEG_INFINITY } else { fitness }
 }
 
-struct Run<'a> {
-    config: &'a Config,
-    scorer: &'a mut dyn Scorer,
-    journal: &'a mut Journal,
-    watch: &'a mut dyn FnMut(Event),
-    seed: u64,
-    replayed_seconds: f64,
-    disk: Option<u64>,
-    stopped: Option<StopReason>,
-    best: Option<Best>,
-    weights: Option<Recipe>,
+/// A search under way.
+pub(super) struct Run<'a> {
+    pub config: &'a Config,
+    pub scorer: &'a mut dyn Scorer,
+    pub journal: &'a mut Journal,
+    pub watch: &'a mut dyn FnMut(Event),
+    pub seed: u64,
+    /// Finalists of all stages.
+    pub finalists: usize,
+    /// Candidates of this stage so far, and their best score.
+    pub seen: (usize, f64),
+    pub replayed_seconds: f64,
+    pub disk: Option<u64>,
+    pub stopped: Option<StopReason>,
+    pub best: Option<Best>,
+    pub weights: Option<Recipe>,
+    pub front: Option<Front>,
 }
 
 impl Run<'_> {
@@ -174,17 +215,18 @@ impl Run<'_> {
     /// kept at each step, for who stops the search.
     fn stage(&mut self, stage: usize, space: &dyn Space, search: &Search, budget: usize) -> Result<(), EvolveError> {
         let before = self.best.take();
-        self.stopped = None;
+        (self.stopped, self.seen) = (None, (0, f64::NEG_INFINITY));
         let searched = self.generations(stage, space, search, budget);
-        let mut candidates: Vec<(usize, Vec<f64>, Trial)> = self
-            .journal
-            .candidates()
-            .filter(|c| c.stage == stage)
-            .map(|c| (c.evaluation, c.genes.to_vec(), c.trial.clone()))
-            .collect();
-        let value = |(_, genes, trial): &(usize, Vec<f64>, Trial)| rank(trial.fitness - space.cost(genes));
-        candidates.sort_by(|a, b| value(b).total_cmp(&value(a)));
-        let done = searched.and_then(|mean| self.finalists(stage, space, search, &mean, &candidates));
+        let mut candidates: Vec<Candidate> = self.journal.candidates().filter(|c| c.stage == stage).collect();
+        // Who lost a race has few answers, good as they may be.
+        let value = |c: &Candidate| rank(c.trial.fitness - space.cost(c.genes));
+        candidates.sort_by(|a, b| a.dropped.cmp(&b.dropped).then(value(b).total_cmp(&value(a))));
+        let candidates: Vec<(usize, Vec<f64>, Trial)> =
+            candidates.into_iter().map(|c| (c.evaluation, c.genes.to_vec(), c.trial.clone())).collect();
+        let done = searched.and_then(|mean| match &self.config.objectives {
+            Some(objectives) => self.front(stage, space, search, objectives),
+            None => self.finalists(stage, space, search, &mean, &candidates),
+        });
         let (found, interrupted) = match (done, candidates.into_iter().next()) {
             (Ok(best), _) => (Some(best), None),
             (Err(error), None) => (None, Some(error)),
@@ -202,65 +244,8 @@ impl Run<'_> {
         interrupted.map_or(Ok(()), Err)
     }
 
-    /// Returns the centre of the distribution at the end.
-    fn generations(
-        &mut self,
-        stage: usize,
-        space: &dyn Space,
-        search: &Search,
-        budget: usize,
-    ) -> Result<Vec<f64>, EvolveError> {
-        let mut optimiser = space.optimiser(search, self.seed)?;
-        let mut evaluations = 0;
-        let mut best = f64::NEG_INFINITY;
-        loop {
-            if let Some(reason) = optimiser.stop() {
-                self.stopped = Some(reason);
-                return Ok(optimiser.centre());
-            }
-            let generation = usize::try_from(optimiser.generation()).unwrap_or(usize::MAX);
-            let window = search.minibatch.map(|length| Window { first: generation.saturating_mul(length), length });
-            let mut told = Vec::new();
-            for genes in optimiser.ask() {
-                if evaluations == budget {
-                    return Ok(optimiser.centre());
-                }
-                let genes = space.repaired(genes);
-                let (trial, replayed) = self.candidate(stage, space, evaluations, &genes, Questions::Search(window))?;
-                evaluations += 1;
-                best = best.max(trial.fitness);
-                (self.watch)(Event::Candidate { stage, evaluations, fitness: trial.fitness, best, replayed });
-                let fitness = space.cost(&genes) - trial.fitness;
-                told.push((genes, fitness));
-            }
-            optimiser.tell(&told, space)?;
-        }
-    }
-
-    /// Scores candidate `evaluation`, or takes its score from the journal (true).
-    fn candidate(
-        &mut self,
-        stage: usize,
-        space: &dyn Space,
-        evaluation: usize,
-        genes: &[f64],
-        questions: Questions,
-    ) -> Result<(Trial, bool), EvolveError> {
-        let known = self.journal.candidates().find(|c| (c.stage, c.evaluation) == (stage, evaluation));
-        if known.is_some_and(|then| then.genes != genes) {
-            let what = "what the search proposes (with ggraft's version or the platform)".to_owned();
-            return Err(EvolveError::OtherSearch { path: self.journal.path().to_owned(), what });
-        }
-        let known = known.map(|then| then.trial.clone());
-        let replayed = known.is_some();
-        let recipe = space.decode(genes)?;
-        let entry = |trial| Entry::Candidate { stage, evaluation, genes: genes.to_vec(), trial };
-        let trial = self.recall(known, |scorer| scorer.recipe(&recipe, questions), entry)?;
-        Ok((trial, replayed))
-    }
-
     /// The trial that the journal knows, or else what `work` comes to, journalled as `entry` before anything goes on.
-    fn recall(
+    pub(super) fn recall(
         &mut self,
         known: Option<Trial>,
         work: impl FnOnce(&mut dyn Scorer) -> Result<Trial, EvolveError>,
@@ -286,99 +271,5 @@ impl Run<'_> {
             *total += after.saturating_sub(before);
         }
         Ok(trial)
-    }
-
-    /// What the journal says since the last candidate, of `stage` if given: a search that went on with a larger budget has another mean and
-    /// another best recipe now.
-    fn since_last_candidate(&self, stage: Option<usize>) -> &[Entry] {
-        let entries = self.journal.entries();
-        let of_stage =
-            |entry: &Entry| matches!(entry, Entry::Candidate { stage: s, .. } if stage.is_none_or(|stage| *s == stage));
-        &entries[entries.iter().rposition(of_stage).map_or(0, |last| last + 1)..]
-    }
-
-    /// The mean and the best candidates on all search questions; returns the best of them.
-    fn finalists(
-        &mut self,
-        stage: usize,
-        space: &dyn Space,
-        search: &Search,
-        mean: &[f64],
-        candidates: &[(usize, Vec<f64>, Trial)],
-    ) -> Result<Best, EvolveError> {
-        (self.watch)(Event::Phase("finalists"));
-        // The mean first: of equals it is to be trusted more, since it was not chosen for a lucky score.
-        let mut finalists: Vec<(Option<usize>, &[f64], Option<&Trial>)> = vec![(None, mean, None)];
-        let whole = search.minibatch.is_none();
-        for (evaluation, genes, trial) in candidates.iter().take(search.finalists) {
-            finalists.push((Some(*evaluation), genes, whole.then_some(trial)));
-        }
-        let mut best: Option<(f64, Best)> = None;
-        for (evaluation, genes, known) in finalists {
-            let recipe = space.decode(genes)?;
-            let search = match known {
-                Some(trial) => trial.clone(),
-                None => self.finalist(stage, evaluation, &recipe)?,
-            };
-            let value = search.fitness - space.cost(genes);
-            if best.as_ref().is_none_or(|(highest, _)| value > *highest || highest.is_nan()) {
-                best = Some((value, Best { recipe, evaluation, search }));
-            }
-        }
-        let (_, best) = best.expect("the mean is always a finalist");
-        Ok(best)
-    }
-
-    fn finalist(&mut self, stage: usize, evaluation: Option<usize>, recipe: &Recipe) -> Result<Trial, EvolveError> {
-        let mean = evaluation.is_none();
-        let entries = if mean { self.since_last_candidate(Some(stage)) } else { self.journal.entries() };
-        let known = entries.iter().find_map(|entry| match entry {
-            Entry::Finalist { stage: s, evaluation: e, trial } if (*s, *e) == (stage, evaluation) => {
-                Some(trial.clone())
-            }
-            _ => None,
-        });
-        let work = |scorer: &mut dyn Scorer| scorer.recipe(recipe, Questions::Search(None));
-        self.recall(known, work, |trial| Entry::Finalist { stage, evaluation, trial })
-    }
-
-    /// Everybody on the test questions: the models, their average where they have one, the best weights of a first stage, the best recipe.
-    fn tests(&mut self) -> Result<Vec<Tested>, EvolveError> {
-        let mut tested = Vec::new();
-        for (model, name) in self.config.models.iter().map(|m| m.written.clone()).enumerate() {
-            tested.push(self.test(name, |scorer| scorer.parent(model))?);
-        }
-        let best = self.best.as_ref().map(|best| best.recipe.clone());
-        let best = best.expect("every stage that ends has a best recipe");
-        let uniform = uniform(&self.config.models, self.config.searched(), &best)?;
-        match self.test(UNIFORM.to_owned(), |scorer| scorer.recipe(&uniform, Questions::Test)) {
-            // Whose blocks can follow one another need not be siblings that blend.
-            Err(EvolveError::Plan(_)) if self.config.genome.is_none() => {}
-            other => tested.push(other?),
-        }
-        if let Some(weights) = self.weights.clone() {
-            tested.push(self.test(WEIGHTS.to_owned(), |scorer| scorer.recipe(&weights, Questions::Test))?);
-        }
-        tested.push(self.test(BEST.to_owned(), |scorer| scorer.recipe(&best, Questions::Test))?);
-        Ok(tested)
-    }
-
-    fn test(
-        &mut self,
-        name: String,
-        work: impl FnOnce(&mut dyn Scorer) -> Result<Trial, EvolveError>,
-    ) -> Result<Tested, EvolveError> {
-        (self.watch)(Event::Phase(&name));
-        let entries = match name.as_str() {
-            BEST => self.since_last_candidate(None),
-            WEIGHTS => self.since_last_candidate(Some(0)),
-            _ => self.journal.entries(),
-        };
-        let known = entries.iter().find_map(|entry| match entry {
-            Entry::Test { name: n, trial } if *n == name => Some(trial.clone()),
-            _ => None,
-        });
-        let trial = self.recall(known, work, |trial| Entry::Test { name: name.clone(), trial })?;
-        Ok(Tested { name, trial })
     }
 }

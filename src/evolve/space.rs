@@ -1,8 +1,10 @@
 //! What every space of recipes has in common: where its search starts, and what a vector of genes means.
 
 use super::catcma::{CatCma, Told};
-use super::cmaes::{CmaError, CmaEs, StopReason};
-use super::{Config, EvolveError, Genome, PathGenome, Search};
+use super::cmaes::{CmaError, CmaEs, CmaOptions, StopReason};
+use super::nsga2::Nsga2;
+use super::sepcma::SepCmaEs;
+use super::{Algorithm, Config, EvolveError, Genome, PathGenome, Search};
 use crate::recipe::Recipe;
 
 /// A space of recipes: parameter space or data flow space.
@@ -35,6 +37,11 @@ pub trait Space {
         genes
     }
 
+    /// Blocks on this recipe's path; 0 where that is always the same.
+    fn length(&self, _genes: &[f64]) -> usize {
+        0
+    }
+
     /// What is taken off the score of this recipe.
     fn cost(&self, _genes: &[f64]) -> f64 {
         0.0
@@ -46,8 +53,25 @@ pub trait Space {
 pub enum Optimiser {
     /// Every gene is a number.
     CmaEs(Box<CmaEs>),
+    /// Every gene is a number, and independent of the others.
+    SepCmaEs(Box<SepCmaEs>),
     /// The first genes are switches.
     CatCma(Box<CatCma>),
+    /// The same, for several objectives.
+    Nsga2(Box<Nsga2>),
+}
+
+impl Algorithm {
+    /// This algorithm's search over numbers alone.
+    pub(super) fn over_numbers(self, mean: Vec<f64>, sigma: f64, options: CmaOptions) -> Result<Optimiser, CmaError> {
+        Ok(match self {
+            Self::SepCmaEs => Optimiser::SepCmaEs(SepCmaEs::new(mean, sigma, options)?.into()),
+            Self::LraCmaEs => {
+                Optimiser::CmaEs(CmaEs::new(mean, sigma, CmaOptions { adapt_rates: true, ..options })?.into())
+            }
+            Self::CmaEs | Self::CatCma | Self::Nsga2 => Optimiser::CmaEs(CmaEs::new(mean, sigma, options)?.into()),
+        })
+    }
 }
 
 impl Optimiser {
@@ -55,7 +79,9 @@ impl Optimiser {
     pub fn ask(&self) -> Vec<Vec<f64>> {
         match self {
             Self::CmaEs(cma) => cma.ask(),
+            Self::SepCmaEs(cma) => cma.ask(),
             Self::CatCma(cma) => cma.ask(),
+            Self::Nsga2(nsga) => nsga.ask(),
         }
     }
 
@@ -66,6 +92,7 @@ impl Optimiser {
     pub fn tell(&mut self, told: &[(Vec<f64>, f64)], space: &dyn Space) -> Result<(), CmaError> {
         match self {
             Self::CmaEs(cma) => cma.tell(told),
+            Self::SepCmaEs(cma) => cma.tell(told),
             Self::CatCma(cma) => {
                 let active: Vec<Vec<bool>> = told.iter().map(|(genes, _)| space.active(genes)).collect();
                 let told: Vec<Told> = told
@@ -75,6 +102,10 @@ impl Optimiser {
                     .collect();
                 cma.tell(&told)
             }
+            // One objective is a front of one.
+            Self::Nsga2(nsga) => {
+                nsga.tell(&told.iter().map(|(genes, fitness)| (genes.clone(), vec![*fitness])).collect::<Vec<_>>())
+            }
         }
     }
 
@@ -82,7 +113,10 @@ impl Optimiser {
     pub fn centre(&self) -> Vec<f64> {
         match self {
             Self::CmaEs(cma) => cma.mean().to_vec(),
+            Self::SepCmaEs(cma) => cma.mean().to_vec(),
             Self::CatCma(cma) => cma.mode(),
+            // A front has none.
+            Self::Nsga2(_) => Vec::new(),
         }
     }
 
@@ -90,15 +124,19 @@ impl Optimiser {
     pub fn stop(&self) -> Option<StopReason> {
         match self {
             Self::CmaEs(cma) => cma.stop(),
+            Self::SepCmaEs(cma) => cma.stop(),
             Self::CatCma(cma) => cma.stop(),
+            Self::Nsga2(_) => None,
         }
     }
 
-    /// Generations told so far.
-    pub fn generation(&self) -> u64 {
+    /// Candidates of a generation.
+    pub fn population(&self) -> usize {
         match self {
-            Self::CmaEs(cma) => cma.generation(),
-            Self::CatCma(cma) => cma.generation(),
+            Self::CmaEs(cma) => cma.population(),
+            Self::SepCmaEs(cma) => cma.population(),
+            Self::CatCma(cma) => cma.population(),
+            Self::Nsga2(nsga) => nsga.population(),
         }
     }
 }
@@ -139,7 +177,7 @@ impl Stages {
     pub fn samples(&self, config: &Config) -> Result<Vec<Recipe>, EvolveError> {
         let mut samples = Vec::new();
         if let Some(genome) = &self.genome {
-            samples.push(genome.decode(&genome.start(config.search.start))?);
+            samples.extend(genome.samples(config.search.start)?);
         }
         if let Some(path) = &self.path {
             let genes = path.sample();

@@ -1,9 +1,12 @@
 //! Searches over landscapes with a planted optimum, and what surrounds them: configuration, genome, journal, report.
 
+mod choices;
 mod config;
 mod genome;
 mod journal;
+mod objectives;
 mod path;
+mod race;
 mod report;
 mod resume;
 mod search;
@@ -51,7 +54,7 @@ fn height(recipe: &Recipe) -> f64 {
 fn trial(fitness: f64, items: Vec<f64>) -> Trial {
     let (task, metric) = ("t".to_owned(), "number".to_owned());
     let score = TaskScore { task, metric, value: fitness, stderr: 0.1, ci95: [fitness - 0.2, fitness + 0.2], items };
-    Trial { fitness, tasks: vec![score], swap_seconds: 0.25, score_seconds: 1.5 }
+    Trial { fitness, tasks: vec![score], swap_seconds: 0.25, score_seconds: 1.5, weight_bytes: None }
 }
 
 /// Scores recipes by [`height`], with noise that shrinks with the number of questions but is the same for the same questions.
@@ -63,6 +66,8 @@ struct Landscape {
     cancel_at: Option<usize>,
     /// Recipes that have no score.
     hole: Option<fn(&[f64]) -> bool>,
+    /// What a recipe does on a second task; it then does its height on the first.
+    second: Option<fn(&Recipe) -> f64>,
     /// What a recipe's path adds to the score.
     path: Option<fn(&Recipe) -> f64>,
     /// Whether merges without a path cannot be planned.
@@ -100,11 +105,28 @@ impl Scorer for Landscape {
             Questions::Search(Some(window)) => window.length.min(QUESTIONS),
             _ => QUESTIONS,
         };
+        if let Some(second) = self.second {
+            let [first, second] = [height(recipe), second(recipe)].map(|value| trial(value, vec![value; count]));
+            let tasks = [first.tasks, second.tasks].concat();
+            self.asked.push((genes, questions));
+            return Ok(Trial { fitness: first.fitness + second.fitness, tasks, ..first });
+        }
         let noise =
             self.noise * (QUESTIONS as f64 / count as f64).sqrt() * deviate(&format!("{genes:?} {questions:?}"));
+        let rung = match questions {
+            Questions::Rung(rung) => Some(rung.indices(QUESTIONS)),
+            _ => None,
+        };
         let hole = self.hole.is_some_and(|hole| hole(&genes));
         self.asked.push((genes, questions));
         let height = height(recipe) + self.path.map_or(0.0, |path| path(recipe));
+        if let Some(rung) = rung.filter(|_| !hole) {
+            // Every question has noise of its own, for every recipe another.
+            let genes = weights(recipe);
+            let noise = |q: usize| self.noise * (QUESTIONS as f64).sqrt() * deviate(&format!("{genes:?} {q}"));
+            let items: Vec<f64> = rung.into_iter().map(|q| height + noise(q)).collect();
+            return Ok(trial(items.iter().sum::<f64>() / items.len() as f64, items));
+        }
         Ok(trial(if hole { f64::NAN } else { height + noise }, vec![1.0; count]))
     }
 

@@ -182,6 +182,31 @@ fn a_search_prints_what_the_contract_promises_and_writes_only_into_its_folder() 
     assert_eq!(files(&working), BTreeMap::new(), "files in the working or temporary folder");
 }
 
+/// A race on real models, killed in the middle and resumed, and a front of two objectives.
+#[test]
+fn races_resume_and_fronts_are_printed() {
+    let small = Small::new();
+    let text = fs::read_to_string(small.out("evolve.yaml")).unwrap();
+    small.0.write("evolve.yaml", text.replace("minibatch: 6", "race: {rungs: 4, alpha: 0.9}"));
+    let undisturbed = small.undisturbed();
+    let belief = &undisturbed.0["belief"];
+    let names: Vec<&str> =
+        belief["comparisons"].as_array().unwrap().iter().map(|c| c["model"].as_str().unwrap()).collect();
+    assert_eq!(names, ["math.gguf", "ja.gguf", "base.gguf", "uniform merge"]);
+    assert_eq!((&belief["test_looks"], &belief["search_questions"]), (&1.into(), &SEARCH_QUESTIONS.into()));
+    // So few questions show nothing, and that is said.
+    assert!(!belief["warnings"].as_array().unwrap().is_empty(), "{belief}");
+    small.run_until("killed", &[], "scoring: part 2").kill();
+    small.assert_resumes("killed", &undisturbed);
+
+    let bytes = text.replace("minibatch: 6", "objectives: [target, bytes]");
+    small.0.write("evolve.yaml", bytes.replace("  layer_", "  out_type: [q8_0, f16]\n  layer_"));
+    let json = small.run("front", &[]).json();
+    let front = json["front"].as_array().unwrap();
+    assert_eq!(front.iter().filter(|point| point["best"] == true).count(), 1, "{json}");
+    assert!(front.iter().all(|point| point["objectives"]["bytes"].as_f64().is_some_and(|bytes| bytes > 1e6)), "{json}");
+}
+
 #[test]
 fn a_search_may_be_for_the_right_choice() {
     let small = Small::new();

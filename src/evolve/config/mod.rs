@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use serde_saphyr::Spanned;
 
-use super::EvolveError;
 use super::genome::{GenomeSpec, Start};
 use super::path::PathSpec;
+use super::{EvolveError, Objectives, Race};
 use crate::recipe::ModelRef;
 use crate::yaml::{self, Place};
 
+mod objectives;
 mod questions;
 mod schema;
 mod search;
@@ -44,6 +45,8 @@ pub struct Config {
     pub path: Option<PathSpec>,
     /// What makes a recipe good.
     pub tasks: Vec<Goal>,
+    /// What is searched for at once, if it is more than the sum of the tasks.
+    pub objectives: Option<Objectives>,
     /// Most questions of each task to search on.
     pub limit: Option<usize>,
     /// Whether tasks must put their questions into chat templates, if the file says so.
@@ -90,6 +93,10 @@ pub struct Search {
     pub seed: u64,
     /// Search questions per generation, taken in turn; all of them if `None`.
     pub minibatch: Option<usize>,
+    /// Whether candidates race, and how.
+    pub race: Option<Race>,
+    /// Times that the optimiser begins anew, with twice the population, when it has nothing left to learn.
+    pub restarts: usize,
     /// Candidates that are scored again on all search questions at the end.
     pub finalists: usize,
 }
@@ -106,12 +113,35 @@ enum Space {
 }
 
 /// An optimiser.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Algorithm {
     /// CMA-ES; of a path's switches, those above a threshold are on.
+    #[default]
     CmaEs,
-    /// CatCMA with margin, for the switches of paths.
+    /// The same with variances alone, for many genes.
+    SepCmaEs,
+    /// The same with learning rates that follow the noise.
+    LraCmaEs,
+    /// CatCMA with margin, for the switches of paths and for choices.
     CatCma,
+    /// NSGA-II, for several objectives.
+    Nsga2,
+}
+
+impl Algorithm {
+    /// Every algorithm.
+    pub const ALL: [Self; 5] = [Self::CmaEs, Self::SepCmaEs, Self::LraCmaEs, Self::CatCma, Self::Nsga2];
+
+    /// Its name in `algorithm`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CmaEs => "cma_es",
+            Self::SepCmaEs => "sep_cma_es",
+            Self::LraCmaEs => "lra_cma_es",
+            Self::CatCma => "cat_cma",
+            Self::Nsga2 => "nsga2",
+        }
+    }
 }
 
 impl Config {
@@ -156,6 +186,9 @@ impl Config {
             Space::DataFlow => (None, check.walked(form.genome)?),
             Space::Parameter | Space::Hybrid => {
                 let spec = check.genome(form.genome)?;
+                if space == Space::Parameter {
+                    check.suits(&spec, form.search.algorithm.as_ref(), search.algorithm)?;
+                }
                 let models = spec.models.clone();
                 (Some(spec), models)
             }
@@ -182,8 +215,22 @@ impl Config {
         if form.tasks.value.is_empty() {
             return check.refuse(&form.tasks, "`tasks` is empty: name at least one task file");
         }
+        let names: Vec<String> = form.tasks.value.iter().map(|t| check.task_name(&t.value)).collect();
         let tasks = form.tasks.value.into_iter().map(|t| check.goal(t)).collect::<Result<_, _>>()?;
-        Ok(Self { file: file.to_owned(), text, models, genome, path, tasks, limit, chat, search, path_search })
+        let objectives = check.objectives(&form.search, space, &names)?;
+        Ok(Self {
+            file: file.to_owned(),
+            text,
+            models,
+            genome,
+            path,
+            tasks,
+            objectives,
+            limit,
+            chat,
+            search,
+            path_search,
+        })
     }
 }
 

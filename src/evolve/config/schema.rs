@@ -1,5 +1,7 @@
 //! The YAML of an evolve file as written: mergekit-evolve's keys, and `path` and `search`.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_saphyr::Spanned;
@@ -24,7 +26,7 @@ pub(super) struct FileForm {
 #[serde(deny_unknown_fields)]
 pub(super) struct Genome {
     pub models: Spanned<Vec<String>>,
-    pub merge_method: Option<Spanned<String>>,
+    pub merge_method: Option<Spanned<Names>>,
     pub base_model: Option<String>,
     pub tokenizer_source: Option<Spanned<String>>,
     #[serde(default)]
@@ -36,7 +38,29 @@ pub(super) struct Genome {
     pub filters: Vec<String>,
     #[serde(default)]
     pub smooth: bool,
-    pub out_type: Option<Spanned<String>>,
+    pub out_type: Option<Spanned<Names>>,
+    pub groups: Option<Spanned<String>>,
+    #[serde(default)]
+    pub parameters: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub bounds: BTreeMap<String, Spanned<[f64; 2]>>,
+}
+
+/// One name, or several to choose from.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a name or a list of names belongs here")]
+pub(super) enum Names {
+    One(String),
+    Some(Vec<String>),
+}
+
+impl Names {
+    pub fn all(&self) -> &[String] {
+        match self {
+            Self::One(name) => std::slice::from_ref(name),
+            Self::Some(names) => names,
+        }
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -77,8 +101,24 @@ pub(super) struct SearchForm {
     pub seed: Option<u64>,
     pub minibatch: Option<Spanned<usize>>,
     pub finalists: Option<Spanned<usize>>,
-    pub race: Option<Spanned<IgnoredAny>>,
-    pub objectives: Option<Spanned<IgnoredAny>>,
+    pub restarts: Option<usize>,
+    pub race: Option<Spanned<RaceForm>>,
+    pub objectives: Option<Spanned<Vec<Spanned<String>>>>,
+    pub pick: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "`race` is `true`, `false`, or settings: `rungs`, `alpha`")]
+pub(super) enum RaceForm {
+    Flag(bool),
+    Settings(RaceSettings),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RaceSettings {
+    pub rungs: Option<usize>,
+    pub alpha: Option<f64>,
 }
 
 #[derive(Deserialize)]

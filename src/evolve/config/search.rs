@@ -2,16 +2,18 @@
 
 use serde_saphyr::Spanned;
 
-use super::schema::{PathForm, SearchForm, StartForm, Values};
+use super::schema::{PathForm, RaceForm, RaceSettings, SearchForm, StartForm, Values};
 use super::{Algorithm, Check, Search, Space};
-use crate::evolve::EvolveError;
-use crate::evolve::genome::Start;
+use crate::evolve::genome::{GenomeSpec, Start};
+use crate::evolve::{EvolveError, Race};
 use crate::yaml::hint;
 
 /// The paper's number of trials.
 const DEFAULT_BUDGET: usize = 1000;
 /// The paper's step size: genes are searched within 3 sigma of their start, which is half of [0, 1] to either side.
 const DEFAULT_SIGMA: f64 = 1.0 / 6.0;
+/// Most parts of a race: each needs a swap.
+const MAX_RUNGS: usize = 64;
 /// Candidates whose search score is checked on all search questions before one of them is called best.
 const DEFAULT_FINALISTS: usize = 5;
 
@@ -42,25 +44,25 @@ impl Check<'_> {
             return self
                 .refuse(at, "`start` is where weights start; paths start at the first model's own, see `path: flips`");
         }
-        for (key, at) in [("race", &form.race), ("objectives", &form.objectives)] {
-            if let Some(at) = at {
-                return self.refuse(at, format!("`{key}` is not supported yet; remove it"));
-            }
-        }
-        let algorithm = match form.algorithm.as_ref().map(|a| (a, a.value.as_str())) {
+        let algorithm = match &form.algorithm {
             None => None,
-            Some((_, "cma_es")) => Some(Algorithm::CmaEs),
-            Some((_, "cat_cma")) if space != Space::Parameter => Some(Algorithm::CatCma),
-            Some((at, "cat_cma")) => {
-                return self.refuse(
-                    at,
-                    "`algorithm: cat_cma` is for the switches of paths; leave it out, or search another `space`",
-                );
+            Some(at) => match Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == at.value) {
+                None => {
+                    let hint = hint(&at.value, Algorithm::ALL.iter().map(|algorithm| algorithm.name()));
+                    return self.refuse(at, format!("`algorithm: {}`{hint}", at.value));
+                }
+                known => known,
+            },
+        };
+        let algorithm = match (&form.objectives, &form.algorithm, algorithm) {
+            (Some(_), None, _) => Some(Algorithm::Nsga2),
+            (Some(_), Some(at), Some(other)) if other != Algorithm::Nsga2 => {
+                return self.refuse(at, format!("several `objectives` are searched by `nsga2`, not by `{}`", at.value));
             }
-            Some((at, other)) => {
-                return self
-                    .refuse(at, format!("`algorithm: {other}`{}", hint(other, ["cma_es", "cat_cma"].into_iter())));
+            (None, Some(at), Some(Algorithm::Nsga2)) => {
+                return self.refuse(at, "`algorithm: nsga2` needs several `objectives`");
             }
+            _ => algorithm,
         };
         Ok(Search {
             budget: self.at_least(1, "budget", &form.budget)?.unwrap_or(DEFAULT_BUDGET),
@@ -70,8 +72,50 @@ impl Check<'_> {
             start: self.start(form.start.as_ref())?,
             seed: form.seed.unwrap_or(0),
             minibatch: self.at_least(1, "minibatch", &form.minibatch)?,
+            race: self.race(form.race.as_ref())?,
+            restarts: form.restarts.unwrap_or(0),
             finalists: self.at_least(1, "finalists", &form.finalists)?.unwrap_or(DEFAULT_FINALISTS),
         })
+    }
+
+    /// Whether the algorithm named can search these genes.
+    pub(super) fn suits(
+        &self,
+        genome: &GenomeSpec,
+        named: Option<&Spanned<String>>,
+        algorithm: Option<Algorithm>,
+    ) -> Result<(), EvolveError> {
+        let choices = genome.methods.len() > 1 || genome.out_types.len() > 1;
+        match (named, algorithm) {
+            (Some(at), Some(Algorithm::CatCma)) if !choices => {
+                let message = "`algorithm: cat_cma` is for the switches of paths and for choices; leave it out, search another `space`, \
+                               or name several methods in `merge_method`";
+                self.refuse(at, message)
+            }
+            (Some(at), Some(other)) if choices && !matches!(other, Algorithm::CatCma | Algorithm::Nsga2) => {
+                let message = format!(
+                    "`algorithm: {}` searches numbers alone; leave it out for choices among methods or types",
+                    at.value
+                );
+                self.refuse(at, message)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn race(&self, form: Option<&Spanned<RaceForm>>) -> Result<Option<Race>, EvolveError> {
+        let Some(at) = form else { return Ok(None) };
+        let RaceForm::Settings(RaceSettings { rungs, alpha }) = &at.value else {
+            return Ok(matches!(at.value, RaceForm::Flag(true)).then_some(Race::DEFAULT));
+        };
+        let race = Race { rungs: rungs.unwrap_or(Race::DEFAULT.rungs), alpha: alpha.unwrap_or(Race::DEFAULT.alpha) };
+        if !(2..=MAX_RUNGS).contains(&race.rungs) {
+            return self.refuse(at, format!("`rungs: {}` must be from 2 to {MAX_RUNGS}", race.rungs));
+        }
+        if !(race.alpha > 0.0 && race.alpha < 1.0) {
+            return self.refuse(at, format!("`alpha: {}` must be above 0 and below 1", race.alpha));
+        }
+        Ok(Some(race))
     }
 
     pub(super) fn path_search(&self, form: &PathForm, search: &Search) -> Result<Search, EvolveError> {

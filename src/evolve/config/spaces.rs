@@ -3,11 +3,12 @@
 use serde_saphyr::Spanned;
 
 use super::questions::same_metrics;
-use super::schema::{Genome, PathForm, TaskForm};
+use super::schema::{Genome, Names, PathForm, TaskForm};
 use super::{Check, Goal};
 use crate::evolve::EvolveError;
-use crate::evolve::genome::GenomeSpec;
+use crate::evolve::genome::{GenomeSpec, gene_parameters};
 use crate::evolve::path::{Gains, PathSpec};
+use crate::recipe::methods::BaseRule;
 use crate::recipe::{MAX_BLOCKS, MethodSpec, ModelRef, OutType, PathScale, TokenizerSource};
 use crate::yaml::hint;
 
@@ -15,87 +16,184 @@ use crate::yaml::hint;
 const DEFAULT_REPEATS: usize = 3;
 /// Switches that the first candidates flip: enough to differ, few enough to still speak.
 const DEFAULT_FLIPS: f64 = 2.0;
-/// Methods whose parameters a genome can carry, as in mergekit-evolve.
-const METHODS: [&str; 5] = ["linear", "task_arithmetic", "ties", "dare_ties", "slerp"];
+/// Methods whose parameters a genome can carry: mergekit-evolve's, then others. Left out are `passthrough`, which merges nothing, and
+/// `nearswap`, whose `t` is a distance between weights.
+const METHODS: [&str; 18] = [
+    "linear",
+    "task_arithmetic",
+    "ties",
+    "dare_ties",
+    "slerp",
+    "nuslerp",
+    "multislerp",
+    "karcher",
+    "dare_linear",
+    "breadcrumbs",
+    "breadcrumbs_ties",
+    "della",
+    "della_linear",
+    "model_stock",
+    "sce",
+    "arcee_fusion",
+    "ram",
+    "ramplus_tl",
+];
+/// Kinds of tensors in the order they are tried: norms, attention, feed-forward. What is left are embeddings and the head.
+const KINDS: [&[&str]; 3] = [&["norm"], &["self_attn", "attn_"], &["mlp", "block_sparse_moe", "ffn_"]];
 
 impl Check<'_> {
     pub(super) fn genome(&self, form: Genome) -> Result<GenomeSpec, EvolveError> {
         let Some(name) = &form.merge_method else {
             return self.refuse(&form.models, "`merge_method` is missing: how are these models merged?");
         };
-        let method = METHODS.iter().find(|m| **m == name.value).and_then(|m| MethodSpec::find(m));
-        let Some(method) = method else {
-            return self
-                .refuse(name, format!("no genome for `{}`{}", name.value, hint(&name.value, METHODS.into_iter())));
-        };
+        let methods = self.choice(name, "merge_method", |method| {
+            let known = METHODS.contains(&method).then(|| MethodSpec::find(method)).flatten();
+            known.ok_or_else(|| format!("no genome for `{method}`{}", hint(method, METHODS.into_iter())))
+        })?;
+        let is = |method: &str| methods.iter().any(|m: &&MethodSpec| m.name == method);
         if form.models.value.len() < 2 {
             return self.refuse(&form.models, "a genome needs at least two models");
         }
         let mut models = self.models(&form.models)?;
         let searched = models.len();
-        let base = form.base_model.map(|written| {
-            let base = self.reference(&written);
+        let base = form.base_model.as_ref().map(|written| {
+            let base = self.reference(written);
             models.iter().position(|m| m.is(&base)).unwrap_or_else(|| {
                 models.push(base);
                 models.len() - 1
             })
         });
-        if base.is_none() && matches!(name.value.as_str(), "task_arithmetic" | "ties" | "dare_ties") {
-            return self.refuse(name, format!("`{}` needs a `base_model`", name.value));
+        if let Some(method) =
+            methods.iter().find(|m| m.base == BaseRule::Required && m.name != "slerp").filter(|_| base.is_none())
+        {
+            return self.refuse(name, format!("`{}` needs a `base_model`", method.name));
         }
-        if name.value == "slerp" {
+        if is("slerp") {
+            if methods.len() > 1 {
+                return self
+                    .refuse(name, "a genome for slerp has genes of its own kind; it cannot be one of several methods");
+            }
             if base.is_some_and(|b| b >= searched) {
                 return self
                     .refuse(name, "a genome for slerp picks its base among `models`; name the base model there");
             }
-            if form.smooth || !form.filters.is_empty() {
-                return self.refuse(name, "a genome for slerp has no `smooth` and no `filters`");
+            if form.smooth || !form.filters.is_empty() || form.groups.is_some() || !form.bounds.is_empty() {
+                return self.refuse(name, "a genome for slerp has no `smooth`, `filters`, `groups` or `bounds`");
             }
         }
-        let tokenizer_source = match form.tokenizer_source {
+        let tokenizer_source = match &form.tokenizer_source {
             None => None,
             Some(written) if written.value == "union" => Some(TokenizerSource::Union),
             Some(written) if written.value == "base" && base.is_some() => base.map(TokenizerSource::Model),
             Some(written) => match models.iter().position(|m| m.is(&self.reference(&written.value))) {
                 Some(model) => Some(TokenizerSource::Model(model)),
                 None => {
-                    return self.refuse(&written, "`tokenizer_source` must be `union`, `base` or one of the models");
+                    return self.refuse(written, "`tokenizer_source` must be `union`, `base` or one of the models");
                 }
             },
         };
-        let out_type = match form.out_type {
-            None => OutType::default(),
-            Some(written) => match OutType::ALL.into_iter().find(|t| t.name() == written.value) {
-                Some(ty) => ty,
-                None => {
-                    let hint = hint(&written.value, OutType::ALL.iter().map(|t| t.name()));
-                    return self.refuse(&written, format!("no `out_type` is called `{}`{hint}", written.value));
-                }
-            },
+        let out_types = match &form.out_type {
+            None => vec![OutType::default()],
+            Some(at) => self.choice(at, "out_type", |name| {
+                let hint = || hint(name, OutType::ALL.iter().map(|t| t.name()));
+                let known = OutType::ALL.into_iter().find(|t| t.name() == name);
+                known.ok_or_else(|| format!("no `out_type` is called `{name}`{}", hint()))
+            })?,
         };
+        let sets = self.sets(&form)?;
+        for parameter in &form.parameters {
+            let one = std::slice::from_ref(&parameter.value);
+            if !methods.iter().any(|m| gene_parameters(m, one).iter().any(|p| p.name == parameter.value)) {
+                let message =
+                    format!("no method of this genome has a numeric parameter `{}` to search", parameter.value);
+                return self.refuse(parameter, message);
+            }
+        }
+        let parameters: Vec<String> = form.parameters.into_iter().map(|p| p.value).collect();
+        let genes: Vec<&str> = methods.iter().flat_map(|m| gene_parameters(m, &parameters)).map(|p| p.name).collect();
+        if genes.is_empty() && methods.len() == 1 && out_types.len() == 1 {
+            return self.refuse(
+                name,
+                format!("`{}` has nothing to search; name `parameters`, or other methods", methods[0].name),
+            );
+        }
+        let mut bounds = Vec::new();
+        for (parameter, at) in form.bounds {
+            let [low, high] = at.value;
+            if !genes.contains(&parameter.as_str()) {
+                let hint = hint(&parameter, genes.iter().copied());
+                return self.refuse(&at, format!("`bounds` of `{parameter}`, which has no genes{hint}"));
+            }
+            if !(low.is_finite() && high.is_finite() && low < high) {
+                return self.refuse(
+                    &at,
+                    format!("`bounds: {{{parameter}: [{low}, {high}]}}` must be two finite numbers, the lower first"),
+                );
+            }
+            bounds.push((parameter, [low, high]));
+        }
         Ok(GenomeSpec {
             models,
             searched,
-            method,
+            methods,
             base,
             tokenizer_source,
             layer_granularity: form.layer_granularity,
             normalize: form.normalize,
             allow_negative_weights: form.allow_negative_weights,
-            filters: form.filters,
+            sets,
             smooth: form.smooth,
-            out_type,
+            out_types,
+            parameters,
+            bounds,
         })
+    }
+
+    /// What several names, each at most once, stand for.
+    fn choice<T>(
+        &self,
+        at: &Spanned<Names>,
+        key: &str,
+        find: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Vec<T>, EvolveError> {
+        let names = at.value.all();
+        if names.is_empty() {
+            return self.refuse(at, format!("`{key}` is empty; it needs at least one name"));
+        }
+        if let Some(twice) = (1..names.len()).find(|i| names[..*i].contains(&names[*i])) {
+            return self.refuse(at, format!("`{key}` names `{}` twice", names[twice]));
+        }
+        names.iter().map(|name| find(name).or_else(|message| self.refuse(at, message))).collect()
+    }
+
+    /// The filters of each parameter set.
+    fn sets(&self, form: &Genome) -> Result<Vec<Vec<String>>, EvolveError> {
+        let by_filter = form.filters.iter().map(|filter| vec![filter.clone()]).collect();
+        match &form.groups {
+            None => Ok(by_filter),
+            Some(at) if at.value != "kind" => {
+                self.refuse(at, format!("`groups: {}` must be `kind`, or be left out", at.value))
+            }
+            Some(at) if !form.filters.is_empty() => {
+                self.refuse(at, "`groups: kind` names filters of its own; leave `filters` out")
+            }
+            Some(_) => Ok(KINDS.iter().map(|filters| filters.iter().map(|f| (*f).to_owned()).collect()).collect()),
+        }
     }
 
     /// The models of a search for paths alone, which merges nothing.
     pub(super) fn walked(&self, form: Genome) -> Result<Vec<ModelRef>, EvolveError> {
-        if let Some(at) = form.merge_method.as_ref().filter(|m| m.value != "passthrough") {
+        if let Some(at) = form.merge_method.as_ref().filter(|m| m.value.all() != ["passthrough"]) {
             let message = "`space: data_flow` merges nothing; leave `merge_method` out, or search `space: hybrid`";
             return self.refuse(at, message);
         }
         let Genome { base_model, tokenizer_source, normalize, layer_granularity, filters, .. } = &form;
-        let merges = base_model.is_some() || normalize.is_some() || *layer_granularity > 0 || !filters.is_empty();
+        let grouped = *layer_granularity > 0 || !filters.is_empty() || form.groups.is_some();
+        let merges = base_model.is_some()
+            || normalize.is_some()
+            || grouped
+            || !form.parameters.is_empty()
+            || !form.bounds.is_empty();
         if merges || tokenizer_source.is_some() || form.out_type.is_some() || form.smooth || form.allow_negative_weights
         {
             let message =

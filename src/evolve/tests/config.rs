@@ -36,8 +36,8 @@ fn defaults_are_the_papers() {
     assert_eq!(genome.models[1].path, Path::new("dir/b.gguf"));
     assert_eq!((genome.searched, genome.base, genome.tokenizer_source), (2, None, None));
     assert_eq!((genome.layer_granularity, genome.normalize, genome.smooth), (0, None, false));
-    assert_eq!(genome.out_type, OutType::Q8_0);
-    assert!(!genome.allow_negative_weights && genome.filters.is_empty());
+    assert_eq!(genome.out_types, [OutType::Q8_0]);
+    assert!(!genome.allow_negative_weights && genome.sets.is_empty());
 }
 
 #[test]
@@ -55,7 +55,7 @@ search: {space: parameter, algorithm: cma_es, population: 7, sigma: 0.1, start: 
     let genome = config.genome.as_ref().unwrap();
     assert_eq!((genome.searched, genome.base, genome.tokenizer_source), (2, Some(2), Some(TokenizerSource::Model(2))));
     assert_eq!((genome.layer_granularity, genome.normalize, genome.smooth), (2, Some(false), true));
-    assert_eq!((genome.allow_negative_weights, genome.out_type), (true, OutType::F16));
+    assert_eq!((genome.allow_negative_weights, &genome.out_types[..]), (true, &[OutType::F16][..]));
     assert_eq!(config.tasks[0].weight, -2.0);
     assert_eq!(config.tasks[0].search, Some(PathBuf::from("dir/s.jsonl")));
     let s = config.search;
@@ -111,9 +111,12 @@ fn wrong_files_are_told_where_and_why() {
         (search("seed: -1"), "8:9", "a whole number from 0 up belongs here"),
         (search("space: dataflow"), "8:10", "did you mean `data_flow`?"),
         (search("space: data_flow"), "3:17", "merges nothing; leave `merge_method` out"),
-        (search("algorithm: nsga2"), "8:14", "known: `cma_es`, `cat_cma`"),
+        (search("algorithm: nsga3"), "8:14", "did you mean `nsga2`?"),
         (search("algorithm: cat_cma"), "8:14", "for the switches of paths"),
-        (search("race: true"), "8:9", "not supported yet"),
+        (search("race: 3"), "8:9", "`race` is `true`, `false`, or settings"),
+        (search("race: {rungs: 1}"), "8:9", "`rungs: 1` must be from 2 to 64"),
+        (search("race: {alpha: 1}"), "8:9", "`alpha: 1` must be above 0 and below 1"),
+        (search("race: {alfa: 0.1}"), "8:9", "`race` is `true`, `false`, or settings"),
         (search("start: best"), "8:10", "must be `paper`, `mergekit`"),
         (search("budgt: 3"), "8:3", "did you mean `budget`?"),
         (top("limit: 0"), "9:8", "`limit: 0` must be at least 1"),

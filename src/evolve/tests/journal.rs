@@ -13,7 +13,13 @@ fn file(folder: &TempDir) -> std::path::PathBuf {
 }
 
 fn candidate(evaluation: usize, fitness: f64) -> Entry {
-    Entry::Candidate { stage: 0, evaluation, genes: vec![0.1, -1e-300], trial: trial(fitness, vec![1.0, 0.0]) }
+    Entry::Candidate {
+        stage: 0,
+        evaluation,
+        genes: vec![0.1, -1e-300],
+        trial: trial(fitness, vec![1.0, 0.0]),
+        dropped: false,
+    }
 }
 
 #[test]

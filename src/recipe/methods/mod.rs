@@ -129,7 +129,7 @@ impl MethodSpec {
 
 impl ParameterSpec {
     /// Whether it does anything.
-    fn has_effect(&self) -> bool {
+    pub fn has_effect(&self) -> bool {
         self.doc != NO_EFFECT
     }
 
