@@ -5,6 +5,7 @@
 
 use super::cmaes::{CmaEs, CmaOptions};
 use super::space::{Optimiser, Space};
+use super::warm::WarmStart;
 use super::{EvolveError, Search};
 use crate::recipe::{
     Curve, MethodSpec, ModelRef, OutType, Parameters, Recipe, Setting, Slice, Source, Tokenizer, TokenizerSource,
@@ -65,6 +66,7 @@ pub struct Genome {
     layers: u32,
     groups: u32,
     parameters: &'static [&'static str],
+    warm: Option<WarmStart>,
 }
 
 impl Genome {
@@ -84,7 +86,12 @@ impl Genome {
             "ties" | "dare_ties" => &["weight", "density"],
             _ => &["weight"],
         };
-        Ok(Self { spec, layers, groups: layers / granularity, parameters })
+        Ok(Self { spec, layers, groups: layers / granularity, parameters, warm: None })
+    }
+
+    /// The same, starting from what another study found.
+    pub(super) fn warmed(self, warm: WarmStart) -> Self {
+        Self { warm: Some(warm), ..self }
     }
 
     /// The genotype's shape: groups, models, parameter sets, parameters.
@@ -176,11 +183,44 @@ impl Genome {
 impl Space for Genome {
     fn optimiser(&self, search: &Search, seed: u64) -> Result<Optimiser, EvolveError> {
         let options = CmaOptions { population: search.population, seed };
+        if let Some(warm) = &self.warm {
+            let start = warm.start(self.genes())?;
+            return Ok(Optimiser::CmaEs(CmaEs::around(start.mean, &start.covariance, options)?.into()));
+        }
         Ok(Optimiser::CmaEs(CmaEs::new(self.start(search.start), search.sigma, options)?.into()))
     }
 
     fn genes(&self) -> usize {
         self.shape().iter().product()
+    }
+
+    /// `METHOD PARAMETER of MODEL, layers A-B, FILTER`, as far as each says something.
+    fn names(&self) -> Vec<String> {
+        let [groups, models, sets, parameters] = self.shape();
+        let labels = labels(&self.spec.models);
+        let mut names = Vec::with_capacity(self.genes());
+        for group in 0..groups {
+            let place = match self.range(group as u32) {
+                _ if groups == 1 => String::new(),
+                _ if self.spec.smooth => format!(", point {} of {groups}", group + 1),
+                Some((start, end)) if start + 1 < end => format!(", layers {start}-{}", end - 1),
+                Some((start, _)) => format!(", layer {start}"),
+                None => String::new(),
+            };
+            for label in &labels[..models] {
+                for set in 0..sets {
+                    let filter = match self.spec.filters.get(set) {
+                        Some(filter) => format!(", {filter}"),
+                        None if sets > 1 => ", others".to_owned(),
+                        None => String::new(),
+                    };
+                    for parameter in &self.parameters[..parameters] {
+                        names.push(format!("{} {parameter} of {label}{place}{filter}", self.spec.method.name));
+                    }
+                }
+            }
+        }
+        names
     }
 
     fn decode(&self, genes: &[f64]) -> Result<Recipe, EvolveError> {
@@ -200,6 +240,17 @@ impl Space for Genome {
         }
         Ok(recipe.checked()?)
     }
+}
+
+/// What models are called where space is short: their files without folders, unless two would be called the same.
+pub(super) fn labels(models: &[ModelRef]) -> Vec<String> {
+    let short = |model: &ModelRef| {
+        let part = |file: &str| file.rsplit('/').next().unwrap_or(file).trim_end_matches(".gguf").to_owned();
+        model.written.split('+').map(part).collect::<Vec<_>>().join("+")
+    };
+    let labels: Vec<String> = models.iter().map(short).collect();
+    let unique = labels.iter().all(|label| labels.iter().filter(|other| *other == label).count() == 1);
+    if unique { labels } else { models.iter().map(|model| model.written.clone()).collect() }
 }
 
 /// The plain average of the first `count` of `models`: what a merge without a search would be.

@@ -11,7 +11,6 @@ use crate::recipe::Recipe;
 use crate::score::ScoreError;
 
 /// What happens, for whoever watches.
-#[derive(Debug)]
 pub enum Event<'a> {
     /// A candidate has its score.
     Candidate {
@@ -28,6 +27,8 @@ pub enum Event<'a> {
     },
     /// Something else is being scored.
     Phase(&'a str),
+    /// A score has been written down.
+    Journalled(&'a Journal),
 }
 
 /// How a search ended.
@@ -107,12 +108,7 @@ pub fn evolve(
         Err(EvolveError::Score(ScoreError::Cancelled)) => None,
         Err(error) => return Err(error),
     };
-    let trials = || {
-        run.journal.entries().iter().filter_map(|entry| match entry {
-            Entry::Start(_) => None,
-            Entry::Candidate { trial, .. } | Entry::Finalist { trial, .. } | Entry::Test { trial, .. } => Some(trial),
-        })
-    };
+    let trials = || run.journal.entries().iter().filter_map(Entry::trial);
     Ok(Outcome {
         evaluations: run.journal.candidates().count(),
         items_scored: trials().map(Trial::items).sum(),
@@ -246,10 +242,10 @@ impl Run<'_> {
         genes: &[f64],
         questions: Questions,
     ) -> Result<(Trial, bool), EvolveError> {
-        let known = self.journal.candidates().find(|c| (c.stage, c.evaluation) == (stage, evaluation));
+        let known = self.journal.candidate(stage, evaluation);
         if known.is_some_and(|then| then.genes != genes) {
             let what = "what the search proposes (with ggraft's version or the platform)".to_owned();
-            return Err(EvolveError::OtherSearch { path: self.journal.path().to_owned(), what });
+            return Err(EvolveError::OtherSearch { path: self.journal.path().to_owned(), what, allowable: false });
         }
         let known = known.map(|then| then.trial.clone());
         let replayed = known.is_some();
@@ -272,6 +268,7 @@ impl Run<'_> {
         }
         let trial = self.measured(work)?;
         self.journal.append(entry(trial.clone()))?;
+        (self.watch)(Event::Journalled(self.journal));
         Ok(trial)
     }
 
@@ -289,12 +286,21 @@ impl Run<'_> {
     }
 
     /// What the journal says since the last candidate, of `stage` if given: a search that went on with a larger budget has another mean and
-    /// another best recipe now.
+    /// another best recipe now. Nor does anything hold that was scored before models or tasks changed.
     fn since_last_candidate(&self, stage: Option<usize>) -> &[Entry] {
         let entries = self.journal.entries();
-        let of_stage =
-            |entry: &Entry| matches!(entry, Entry::Candidate { stage: s, .. } if stage.is_none_or(|stage| *s == stage));
-        &entries[entries.iter().rposition(of_stage).map_or(0, |last| last + 1)..]
+        let outdates = |entry: &Entry| match entry {
+            Entry::Start(_) => true,
+            Entry::Candidate { stage: s, .. } => stage.is_none_or(|stage| *s == stage),
+            _ => false,
+        };
+        &entries[entries.iter().rposition(outdates).map_or(0, |last| last + 1)..]
+    }
+
+    /// What the journal says about the models and tasks that are now in force.
+    fn since_start(&self) -> &[Entry] {
+        let entries = self.journal.entries();
+        &entries[entries.iter().rposition(|entry| matches!(entry, Entry::Start(_))).map_or(0, |last| last + 1)..]
     }
 
     /// The mean and the best candidates on all search questions; returns the best of them.
@@ -311,7 +317,8 @@ impl Run<'_> {
         let mut finalists: Vec<(Option<usize>, &[f64], Option<&Trial>)> = vec![(None, mean, None)];
         let whole = search.minibatch.is_none();
         for (evaluation, genes, trial) in candidates.iter().take(search.finalists) {
-            finalists.push((Some(*evaluation), genes, whole.then_some(trial)));
+            let known = whole && self.journal.is_current(stage, *evaluation);
+            finalists.push((Some(*evaluation), genes, known.then_some(trial)));
         }
         let mut best: Option<(f64, Best)> = None;
         for (evaluation, genes, known) in finalists {
@@ -331,7 +338,7 @@ impl Run<'_> {
 
     fn finalist(&mut self, stage: usize, evaluation: Option<usize>, recipe: &Recipe) -> Result<Trial, EvolveError> {
         let mean = evaluation.is_none();
-        let entries = if mean { self.since_last_candidate(Some(stage)) } else { self.journal.entries() };
+        let entries = if mean { self.since_last_candidate(Some(stage)) } else { self.since_start() };
         let known = entries.iter().find_map(|entry| match entry {
             Entry::Finalist { stage: s, evaluation: e, trial } if (*s, *e) == (stage, evaluation) => {
                 Some(trial.clone())
@@ -372,7 +379,7 @@ impl Run<'_> {
         let entries = match name.as_str() {
             BEST => self.since_last_candidate(None),
             WEIGHTS => self.since_last_candidate(Some(0)),
-            _ => self.journal.entries(),
+            _ => self.since_start(),
         };
         let known = entries.iter().find_map(|entry| match entry {
             Entry::Test { name: n, trial } if *n == name => Some(trial.clone()),

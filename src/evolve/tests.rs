@@ -118,7 +118,8 @@ impl Scorer for Landscape {
 fn identity() -> Identity {
     let pair = |a: &str, b: &str| vec![(a.to_owned(), b.to_owned())];
     let (version, evolve) = ("1".to_owned(), "genome:".to_owned());
-    Identity { version, seed: 3, evolve, tasks: pair("t", "ab"), models: pair("a.gguf", "cd") }
+    let (tasks, models) = (pair("t", "ab"), pair("a.gguf", "cd"));
+    Identity { version, seed: 3, evolve, tasks, models, ..Identity::default() }
 }
 
 fn folder() -> TempDir {

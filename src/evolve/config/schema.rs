@@ -77,6 +77,7 @@ pub(super) struct SearchForm {
     pub seed: Option<u64>,
     pub minibatch: Option<Spanned<usize>>,
     pub finalists: Option<Spanned<usize>>,
+    pub warm_start: Option<Spanned<String>>,
     pub race: Option<Spanned<IgnoredAny>>,
     pub objectives: Option<Spanned<IgnoredAny>>,
 }

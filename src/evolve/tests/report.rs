@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::*;
-use crate::evolve::picture::path_picture;
+use crate::evolve::report::path_picture;
 use crate::recipe::Hop;
 
 /// The report of a search with these model names and search settings.

@@ -2,11 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::report::escape;
+use super::escape;
+use super::svg::{COLOURS, WIDTH};
 use crate::recipe::{Hop, Recipe};
 
-/// Width of the picture in pixels.
-const WIDTH: f64 = 900.0;
 /// Height of the plane of dots.
 const HEIGHT: f64 = 300.0;
 /// Room for the labels of the highest dots.
@@ -17,8 +16,6 @@ const MARGIN: f64 = 44.0;
 const RADIUS: f64 = 7.0;
 /// Dots that stand at least so far apart have their scale written above them.
 const LABEL_STEP: f64 = 30.0;
-/// One for each model, distinct also for the colour-blind (Okabe and Ito).
-const COLOURS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#666666"];
 
 /// One block passed.
 struct Dot {
@@ -28,7 +25,7 @@ struct Dot {
 }
 
 /// The picture of the path of `recipe`; nothing if it has none.
-pub(super) fn path_picture(recipe: &Recipe) -> Option<String> {
+pub(in crate::evolve) fn path_picture(recipe: &Recipe) -> Option<String> {
     let dots: Vec<Dot> = recipe.path.iter().flat_map(dots).collect();
     let layers = dots.iter().map(|dot| dot.layer).max()? + 1;
     let mut models: Vec<Option<usize>> = Vec::new();
