@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::args::EvolveArgs;
 use super::output::{duration, print, print_json, save_cache, table};
-use super::progress::bar;
+use super::progress::bar_with_message;
 use crate::evolve::{
     self, BEST, Config, Event, EvolveError, Identity, Journal, LiveScorer, Outcome, Progress, Stages, Study, UNIFORM,
     WEIGHTS, WarmStart, evolve as search, refresh_report, write_report,
@@ -72,7 +72,7 @@ pub(super) fn evolve(args: &EvolveArgs, as_json: bool) -> anyhow::Result<()> {
     let mut scorer =
         LiveScorer::new(&siblings, vocabulary, goals, args.compute.settings(), args.compute.room(), &STOP)?;
     let genes: Vec<String> = stages.genes().iter().map(usize::to_string).collect();
-    let bar = bar(budget, &format!("{} genes", genes.join(" + ")));
+    let bar = bar_with_message(budget, &format!("{} genes", genes.join(" + ")));
     let mut watcher = Watcher { bar, out: &args.out, progress: Progress::default(), report_at: Instant::now() };
     let mut watch = |event: Event| watcher.see(&event);
     let outcome = search(&config, &stages, budget, seed, &mut scorer, &mut journal, &mut watch)?;

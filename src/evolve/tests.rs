@@ -7,6 +7,8 @@ mod path;
 mod report;
 mod resume;
 mod search;
+mod studies;
+mod warm;
 
 use std::path::Path;
 

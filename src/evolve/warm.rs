@@ -91,7 +91,7 @@ impl WarmStart {
 }
 
 /// The normal distribution with the least divergence from the mixture of one normal around each of `points`.
-fn nearest_normal(points: &[Vec<f64>]) -> Normal {
+pub(super) fn nearest_normal(points: &[Vec<f64>]) -> Normal {
     let (n, count) = (points[0].len(), points.len() as f64);
     let mean: Vec<f64> = (0..n).map(|gene| points.iter().map(|p| p[gene]).sum::<f64>() / count).collect();
     let mut covariance = vec![0.0; n * n];

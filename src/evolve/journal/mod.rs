@@ -262,18 +262,23 @@ impl Journal {
                 problem: "it does not say what is searched".into(),
             });
         };
-        let refuse = |what| Err(EvolveError::OtherSearch { path: journal.path.clone(), what, allowable: false });
-        match identity.difference(before) {
-            Some(Change::Fatal(what)) => return refuse(what),
-            Some(Change::Allowable(what)) if !allow_changed => {
-                return Err(EvolveError::OtherSearch { path: journal.path.clone(), what, allowable: true });
+        let difference = identity.difference(before);
+        let (warm_start, budget) = (before.warm_start.clone(), before.budget);
+        match &difference {
+            Some(Change::Allowable(_)) if allow_changed => {}
+            Some(Change::Allowable(what) | Change::Fatal(what)) => {
+                let allowable = matches!(difference, Some(Change::Allowable(_)));
+                return Err(EvolveError::OtherSearch { path: journal.path, what: what.clone(), allowable });
             }
-            Some(Change::Allowable(_)) => {
-                let warm_start = before.warm_start.clone();
-                journal.append(Entry::Start(Identity { warm_start, ..identity }))?;
-            }
-            None if before.budget != identity.budget => journal.rebudget(identity.budget)?,
             None => {}
+        }
+        if let Some(store) = &mut journal.store {
+            store.prepare_to_write()?;
+        }
+        if difference.is_some() {
+            journal.append(Entry::Start(Identity { warm_start, ..identity }))?;
+        } else if budget != identity.budget {
+            journal.rebudget(identity.budget)?;
         }
         Ok(journal)
     }

@@ -31,25 +31,25 @@ pub(super) struct Store {
     path: PathBuf,
     /// Never locked by two: a mutex so that whoever shows journals may share them between threads.
     connection: Mutex<Connection>,
-    writes: bool,
+    /// Whether entries may be added.
+    prepared: bool,
 }
 
 impl Store {
     /// A new store in the empty file at `path`. Until the first entry is appended the file stays an empty database.
     pub fn create(path: &Path) -> Result<Self, EvolveError> {
-        let store = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let mut store = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         store.prepare_to_write()?;
         Ok(store)
     }
 
-    /// The store in the file at `path`, to be added to; `None` if nothing is in it yet.
+    /// The store in the file at `path`, to be added to once it is prepared; `None` if nothing is in it yet.
     pub fn open(path: &Path) -> Result<Option<Self>, EvolveError> {
         let store = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         if store.is_empty()? {
             return Ok(None);
         }
         store.check()?;
-        store.prepare_to_write()?;
         Ok(Some(store))
     }
 
@@ -73,17 +73,17 @@ impl Store {
             connection.pragma_update(None, "mmap_size", 0)
         };
         careful().map_err(|e| failed(path, e, false))?;
-        let writes = flags.contains(OpenFlags::SQLITE_OPEN_READ_WRITE);
-        Ok(Self { path: path.to_owned(), connection: connection.into(), writes })
+        Ok(Self { path: path.to_owned(), connection: connection.into(), prepared: false })
     }
 
-    /// Entries are safe before a call returns, and reading along never waits.
-    fn prepare_to_write(&self) -> Result<(), EvolveError> {
-        let connection = self.connection();
+    /// Sees to it that entries are safe before a call returns, and that reading along never waits.
+    pub fn prepare_to_write(&mut self) -> Result<(), EvolveError> {
+        let connection = self.connection.get_mut().unwrap_or_else(PoisonError::into_inner);
         // Where memory cannot be shared (network file systems) SQLite stays with its older kind of log, which is as safe.
         let done = connection
             .pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))
             .and_then(|()| connection.pragma_update(None, "synchronous", "full"));
+        self.prepared = done.is_ok();
         done.map_err(|e| failed(&self.path, e, true))
     }
 
@@ -202,7 +202,7 @@ impl Store {
 impl Drop for Store {
     /// What was written is left in one plain file, unless somebody reads it just now. Nothing depends on it.
     fn drop(&mut self) {
-        if self.writes {
+        if self.prepared {
             let connection = self.connection();
             let _ = connection.busy_timeout(Duration::ZERO);
             let _ = connection.pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(()));

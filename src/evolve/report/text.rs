@@ -57,7 +57,7 @@ pub(super) fn cards(view: &View) -> String {
     let mut html = String::from("<div class=cards>");
     // Writing to a String cannot fail.
     let mut card = |value: String, what: &str| {
-        let _ = write!(html, "<div class=card><b>{value}</b><span>{what}</span></div>");
+        let _ = write!(html, "<div class=card><strong>{value}</strong><span>{what}</span></div>");
     };
     let tested = |name: &str| view.outcome.tested.iter().find(|t| t.name == name);
     if let Some(best) = tested(BEST) {
@@ -99,11 +99,16 @@ pub(super) fn verdict(view: &View) -> String {
     let Paired { won, lost, p_value, .. } = p;
     let sure = p_value < SIGNIFICANT;
     let (class, words) = match (sure, won > lost) {
-        (true, true) => (" yes", format!("The best recipe is better than <b>{name}</b>, the best of its models.")),
-        (true, false) => (" no", format!("The best recipe is worse than <b>{name}</b>, the best of its models.")),
-        (false, _) => {
-            ("", format!("The best recipe is not shown to differ from <b>{name}</b>, the best of its models."))
+        (true, true) => {
+            (" yes", format!("The best recipe is better than <strong>{name}</strong>, the best of its models."))
         }
+        (true, false) => {
+            (" no", format!("The best recipe is worse than <strong>{name}</strong>, the best of its models."))
+        }
+        (false, _) => (
+            "",
+            format!("The best recipe is not shown to differ from <strong>{name}</strong>, the best of its models."),
+        ),
     };
     let chance = format!(
         "On {} questions that the search never saw it was better on {won} and worse on {lost}; by chance alone such a difference comes about \
@@ -219,7 +224,7 @@ pub(super) fn repeat(view: &View) -> String {
         let before = view.journal.entries()[..at].iter().filter(|e| matches!(e, Entry::Candidate { .. })).count();
         let _ = write!(
             html,
-            "<p><b>After {before} candidates, models, tasks or the evolve file changed</b> (<code>--allow-changed</code>): scores before and \
+            "<p><strong>After {before} candidates, models, tasks or the evolve file changed</strong> (<code>--allow-changed</code>): scores before and \
              after are not of the same thing.</p>"
         );
     }

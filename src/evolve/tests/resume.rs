@@ -22,7 +22,7 @@ fn undisturbed() -> (Vec<String>, (Vec<u64>, u64, Option<usize>)) {
 }
 
 /// Every entry, in letters that tell all numbers apart.
-fn journal_in(folder: &TempDir) -> Vec<String> {
+pub(super) fn journal_in(folder: &TempDir) -> Vec<String> {
     Journal::read(folder.path()).unwrap().entries().iter().map(|entry| format!("{entry:?}")).collect()
 }
 
@@ -32,9 +32,9 @@ fn every_beginning_of_a_journal_ends_in_the_same_search() {
     assert!(whole.iter().any(|entry| entry.contains("NaN")), "a score is missing");
     // The start, all candidates, the mean and two finalists, two parents, the uniform merge and the best.
     assert_eq!(whole.len(), 1 + BUDGET + 3 + 4);
+    let folder = folder();
+    run_in(folder.path(), false, &settings(), BUDGET, 7, &mut scorer());
     for left in 0..whole.len() {
-        let folder = folder();
-        run_in(folder.path(), false, &settings(), BUDGET, 7, &mut scorer());
         cut(folder.path(), whole.len() - left);
         let mut scorer = scorer();
         let outcome = run_in(folder.path(), true, &settings(), BUDGET, 7, &mut scorer);
