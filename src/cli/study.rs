@@ -64,7 +64,7 @@ fn glance_json(g: &Glance) -> Value {
         "study": g.folder, "state": g.state.name(), "genes": g.genes, "candidates": p.candidates, "budget": p.budget,
         "best_search_score": p.best, "test_score": g.test.map(|t| t.0), "ci95": g.test.map(|t| t.1),
         "questions": p.questions, "swap_seconds": p.swap_seconds, "score_seconds": p.score_seconds,
-        "candidates_per_hour": p.per_hour, "seconds_left": p.seconds_left, "last_written": g.last,
+        "prompt_seconds": p.prompt_seconds, "candidates_per_hour": p.per_hour, "seconds_left": p.seconds_left, "last_written": g.last,
     })
 }
 
@@ -135,11 +135,16 @@ fn show(folder: &Path, count: usize, as_json: bool) -> anyhow::Result<()> {
     if let Some(warm) = &identity.warm_start {
         print(format_args!("warm start: the best {} of {} in {}", warm.points.len(), warm.candidates, warm.folder))?;
     }
+    let [merging, prompts, answers] = p.shares();
     print(format_args!(
-        "time: {} merging ({:.1} %), {} asking {} questions{}\njournal: {} bytes, {journal_each:.0} a candidate",
+        "time: {} merging ({:.1} %), {} reading prompts ({:.1} %), {} answering ({:.1} %) {} questions{}\n\
+         journal: {} bytes, {journal_each:.0} a candidate",
         duration(p.swap_seconds),
-        100.0 * p.swap_share(),
-        duration(p.score_seconds),
+        100.0 * merging,
+        duration(p.prompt_seconds),
+        100.0 * prompts,
+        duration(p.score_seconds - p.prompt_seconds),
+        100.0 * answers,
         p.questions,
         p.per_hour.map_or(String::new(), |rate| format!("; {rate:.0} candidates an hour")),
         study.journal().size()

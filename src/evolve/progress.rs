@@ -21,6 +21,8 @@ pub struct Progress {
     pub swap_seconds: f64,
     /// Time spent on asking questions.
     pub score_seconds: f64,
+    /// Of that, the time to read prompts.
+    pub prompt_seconds: f64,
     /// Candidates in an hour, at the pace of the last ones.
     pub per_hour: Option<f64>,
     /// Time that the candidates still wanted will take at that pace.
@@ -59,15 +61,17 @@ impl Progress {
             questions: trials().map(Trial::items).sum(),
             swap_seconds: trials().map(|trial| trial.swap_seconds).sum(),
             score_seconds: trials().map(|trial| trial.score_seconds).sum(),
+            prompt_seconds: trials().map(|trial| trial.prompt_seconds).sum(),
             per_hour: each.map(|seconds| 3600.0 / seconds),
             seconds_left: each.map(|seconds| seconds * (budget - candidates) as f64),
             finished: entries[last..].iter().any(|e| matches!(e, Entry::Test { name, .. } if name == BEST)),
         }
     }
 
-    /// Share of the time that went into making recipes the running model.
-    pub fn swap_share(&self) -> f64 {
-        self.swap_seconds / (self.swap_seconds + self.score_seconds).max(1e-9)
+    /// Shares of the time that went into making recipes the running model, into prompts and into answers.
+    pub fn shares(&self) -> [f64; 3] {
+        let all = (self.swap_seconds + self.score_seconds).max(1e-9);
+        [self.swap_seconds, self.prompt_seconds, self.score_seconds - self.prompt_seconds].map(|part| part / all)
     }
 }
 
@@ -75,6 +79,8 @@ impl Progress {
 pub fn duration(seconds: f64) -> String {
     let whole = seconds.max(0.0).round() as u64;
     match whole {
+        _ if seconds < 1.0 => format!("{:.0} ms", 1000.0 * seconds.max(0.0)),
+        _ if seconds < 10.0 => format!("{seconds:.1} s"),
         0..60 => format!("{whole} s"),
         60..3600 => format!("{} min {} s", whole / 60, whole % 60),
         3600..86_400 => format!("{} h {} min", whole / 3600, whole % 3600 / 60),

@@ -50,6 +50,9 @@ pub struct Trial {
     pub swap_seconds: f64,
     /// Time to ask the questions.
     pub score_seconds: f64,
+    /// Of that, the time to read prompts; the rest went into answers.
+    #[serde(default)]
+    pub prompt_seconds: f64,
 }
 
 /// What a model did on one task.
@@ -89,7 +92,7 @@ fn nulls_are_nan_vec<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<f64>, D::Err
 impl Trial {
     /// What a recipe did that could not be run.
     fn nothing() -> Self {
-        Self { fitness: f64::NAN, tasks: Vec::new(), swap_seconds: 0.0, score_seconds: 0.0 }
+        Self { fitness: f64::NAN, tasks: Vec::new(), swap_seconds: 0.0, score_seconds: 0.0, prompt_seconds: 0.0 }
     }
 
     /// Questions answered.
@@ -200,17 +203,18 @@ fn examine(
     exams: &[(f64, &Prepared)],
     window: Option<Window>,
     stop: &AtomicBool,
-) -> Result<(f64, Vec<TaskScore>, f64), ScoreError> {
-    let (mut fitness, mut tasks, mut seconds) = (0.0, Vec::new(), 0.0);
+) -> Result<Trial, ScoreError> {
+    let mut trial = Trial { fitness: 0.0, ..Trial::nothing() };
     for (weight, prepared) in exams {
         let total = prepared.task().questions.len();
         let chosen = window.unwrap_or(Window { first: 0, length: total }).indices(total);
         let mut go_on = |_, _| !stop.load(Ordering::Relaxed);
         let score = prepared.score(live, &chosen, &mut Progress::new(&mut go_on))?;
-        fitness += weight * score.fitness();
-        seconds += score.elapsed.as_secs_f64();
+        trial.fitness += weight * score.fitness();
+        trial.score_seconds += score.elapsed.as_secs_f64();
+        trial.prompt_seconds += score.work.prompt_time.as_secs_f64();
         let Score { metric, estimate, items, .. } = score;
-        tasks.push(TaskScore {
+        trial.tasks.push(TaskScore {
             task: prepared.task().name.clone(),
             metric: metric.to_owned(),
             value: estimate.value,
@@ -219,7 +223,7 @@ fn examine(
             items,
         });
     }
-    Ok((fitness, tasks, seconds))
+    Ok(trial)
 }
 
 impl Scorer for LiveScorer<'_> {
@@ -236,8 +240,7 @@ impl Scorer for LiveScorer<'_> {
             Questions::Test => (None, self.exams.iter().map(|e| (e.weight, &e.test)).collect()),
         };
         let live = self.live.as_mut().expect("the swap has started it");
-        let (fitness, tasks, score_seconds) = examine(live, &exams, window, self.stop)?;
-        Ok(Trial { fitness, tasks, swap_seconds, score_seconds })
+        Ok(Trial { swap_seconds, ..examine(live, &exams, window, self.stop)? })
     }
 
     /// With the parent's own vocabulary and chat template, which may differ from the merged model's.
@@ -257,7 +260,6 @@ impl Scorer for LiveScorer<'_> {
             Live::of_file(path, shared, self.settings, size).map_err(failed)?
         };
         let exams: Vec<(f64, &Prepared)> = exams.iter().map(|(w, p)| (*w, p)).collect();
-        let (fitness, tasks, score_seconds) = examine(&mut live, &exams, None, self.stop)?;
-        Ok(Trial { fitness, tasks, swap_seconds: 0.0, score_seconds })
+        Ok(examine(&mut live, &exams, None, self.stop)?)
     }
 }

@@ -129,12 +129,13 @@ pub fn candidates(journal: &Journal) -> Candidates {
             tasks.push((&task.task, &task.metric));
         }
     }
-    let fixed = ["stage", "candidate", "time", "fitness", "swap_seconds", "score_seconds", "questions"];
+    let fixed =
+        ["stage", "candidate", "time", "fitness", "swap_seconds", "score_seconds", "prompt_seconds", "questions"];
     let mut columns: Vec<String> = fixed.map(str::to_owned).to_vec();
     columns.extend(tasks.iter().flat_map(|(task, metric)| [format!("{task}: {metric}"), format!("{task}: stderr")]));
     columns.extend(names.iter().flatten().cloned());
     let row = |(c, time): &(Candidate, f64)| {
-        let Trial { fitness, swap_seconds, score_seconds, .. } = c.trial;
+        let Trial { fitness, swap_seconds, score_seconds, prompt_seconds, .. } = c.trial;
         let mut row: Vec<Value> = vec![
             c.stage.into(),
             c.evaluation.into(),
@@ -142,6 +143,7 @@ pub fn candidates(journal: &Journal) -> Candidates {
             (*fitness).into(),
             (*swap_seconds).into(),
             (*score_seconds).into(),
+            (*prompt_seconds).into(),
             c.trial.items().into(),
         ];
         for (task, metric) in &tasks {

@@ -53,7 +53,7 @@ fn height(recipe: &Recipe) -> f64 {
 fn trial(fitness: f64, items: Vec<f64>) -> Trial {
     let (task, metric) = ("t".to_owned(), "number".to_owned());
     let score = TaskScore { task, metric, value: fitness, stderr: 0.1, ci95: [fitness - 0.2, fitness + 0.2], items };
-    Trial { fitness, tasks: vec![score], swap_seconds: 0.25, score_seconds: 1.5 }
+    Trial { fitness, tasks: vec![score], swap_seconds: 0.25, score_seconds: 1.5, prompt_seconds: 0.5 }
 }
 
 /// Scores recipes by [`height`], with noise that shrinks with the number of questions but is the same for the same questions.

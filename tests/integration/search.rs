@@ -124,7 +124,10 @@ fn scores(json: &Value) -> Value {
     json["best"].as_object_mut().unwrap().remove("recipe");
     let object = json.as_object_mut().unwrap();
     let journal = ["journal_bytes", "journal_bytes_per_candidate", "journal_disk_write_bytes"];
-    for changing in ["seconds", "swap_seconds_total", "disk_write_bytes"].into_iter().chain(journal) {
+    for changing in ["seconds", "swap_seconds_total", "prompt_seconds_total", "candidates_per_hour", "disk_write_bytes"]
+        .into_iter()
+        .chain(journal)
+    {
         object.remove(changing).unwrap_or_else(|| panic!("no `{changing}`"));
     }
     json

@@ -13,6 +13,7 @@ pub(super) struct Row {
     pub fitness: Option<f64>,
     pub swap_seconds: Option<f64>,
     pub score_seconds: Option<f64>,
+    pub prompt_seconds: Option<f64>,
     pub genes: Option<String>,
     pub more: Option<String>,
     pub answers: Vec<Answers>,
@@ -48,6 +49,7 @@ impl Row {
             row.fitness = real(&mut trial, "fitness");
             row.swap_seconds = real(&mut trial, "swap_seconds");
             row.score_seconds = real(&mut trial, "score_seconds");
+            row.prompt_seconds = real(&mut trial, "prompt_seconds");
             if let Some(Value::Array(tasks)) = trial.remove("tasks") {
                 row.answers = tasks.into_iter().filter_map(Answers::of).collect();
             }
@@ -74,6 +76,7 @@ impl Row {
             trial.insert("tasks".to_owned(), tasks.into());
             trial.insert("swap_seconds".to_owned(), self.swap_seconds.into());
             trial.insert("score_seconds".to_owned(), self.score_seconds.into());
+            put(&mut trial, "prompt_seconds", self.prompt_seconds.map(Value::from));
             entry.insert("trial".to_owned(), trial.into());
         }
         add(&mut entry, self.more.as_deref())?;

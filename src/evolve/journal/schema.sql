@@ -51,6 +51,7 @@ CREATE TABLE entry (
   fitness REAL,
   swap_seconds REAL,
   score_seconds REAL,
+  prompt_seconds REAL,            -- part of score_seconds
   genes TEXT,                     -- JSON: a number for each gene
   more TEXT
 ) STRICT;
@@ -71,13 +72,13 @@ CREATE TABLE answers (
 ) STRICT, WITHOUT ROWID;
 
 CREATE VIEW candidate AS
-  SELECT stage, number, at, fitness, swap_seconds, score_seconds, genes, id AS entry FROM entry WHERE kind = 'candidate';
+  SELECT stage, number, at, fitness, swap_seconds, score_seconds, prompt_seconds, genes, id AS entry FROM entry WHERE kind = 'candidate';
 
 CREATE VIEW finalist AS
-  SELECT stage, number, at, fitness, swap_seconds, score_seconds, id AS entry FROM entry WHERE kind = 'finalist';
+  SELECT stage, number, at, fitness, swap_seconds, score_seconds, prompt_seconds, id AS entry FROM entry WHERE kind = 'finalist';
 
 CREATE VIEW test AS
-  SELECT name, at, fitness, swap_seconds, score_seconds, id AS entry FROM entry WHERE kind = 'test';
+  SELECT name, at, fitness, swap_seconds, score_seconds, prompt_seconds, id AS entry FROM entry WHERE kind = 'test';
 
 CREATE VIEW candidate_gene AS
   SELECT c.stage, c.number, coalesce(g.name, 'gene ' || j.key) AS gene, j.value

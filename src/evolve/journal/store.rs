@@ -237,7 +237,7 @@ fn load(connection: &Connection) -> rusqlite::Result<Vec<Loaded>> {
     let mut answers = answers.query([])?;
     let mut next = answers.next()?.map(|row| answer(row)).transpose()?;
     let mut entries = connection.prepare(&format!(
-        "SELECT id, {SECONDS}, kind, stage, number, name, fitness, swap_seconds, score_seconds, genes, more FROM entry ORDER BY id"
+        "SELECT id, {SECONDS}, kind, stage, number, name, fitness, swap_seconds, score_seconds, prompt_seconds, genes, more FROM entry ORDER BY id"
     ))?;
     let mut entries = entries.query([])?;
     while let Some(row) = entries.next()? {
@@ -250,8 +250,9 @@ fn load(connection: &Connection) -> rusqlite::Result<Vec<Loaded>> {
             fitness: row.get(6)?,
             swap_seconds: row.get(7)?,
             score_seconds: row.get(8)?,
-            genes: row.get(9)?,
-            more: row.get(10)?,
+            prompt_seconds: row.get(9)?,
+            genes: row.get(10)?,
+            more: row.get(11)?,
             answers: Vec::new(),
         };
         while let Some((of, _)) = &next
@@ -382,11 +383,13 @@ fn list<T: serde::de::DeserializeOwned>(study: &mut Map<String, Value>, key: &st
 
 fn insert_entry(connection: &Connection, id: i64, row: &Row) -> rusqlite::Result<f64> {
     let insert = format!(
-        "INSERT INTO entry (id, at, kind, stage, number, name, fitness, swap_seconds, score_seconds, genes, more) \
-         VALUES (?1, {NOW}, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) RETURNING {SECONDS}"
+        "INSERT INTO entry (id, at, kind, stage, number, name, fitness, swap_seconds, score_seconds, prompt_seconds, genes, more) \
+         VALUES (?1, {NOW}, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) RETURNING {SECONDS}"
     );
-    let Row { kind, stage, number, name, fitness, swap_seconds, score_seconds, genes, more, answers } = row;
-    let columns = params![id, kind, stage, number, name, fitness, swap_seconds, score_seconds, genes, more];
+    let Row { kind, stage, number, name, fitness, swap_seconds, score_seconds, prompt_seconds, genes, more, answers } =
+        row;
+    let times = (swap_seconds, score_seconds, prompt_seconds);
+    let columns = params![id, kind, stage, number, name, fitness, times.0, times.1, times.2, genes, more];
     let time = connection.query_row(&insert, columns, |row| row.get(0))?;
     let mut insert = connection.prepare(
         "INSERT INTO answers (entry, position, task, metric, value, stderr, low, high, items, more) \

@@ -36,13 +36,20 @@ pub(super) fn section(view: &View) -> String {
         if generations.iter().flatten().any(|c| c.genes.len() != genes) {
             continue;
         }
+        let method = view.best().filter(|_| stage == 0).map_or("", |recipe| recipe.method.name);
         let known = view.journal.identity().and_then(|identity| identity.genes.get(stage));
         let name = |gene: usize| match known.and_then(|names| names.get(gene)) {
-            Some(name) => name.clone(),
+            // The method is the same for all.
+            Some(name) => name.trim_start_matches(method).trim_start().to_owned(),
             None => format!("gene {gene}"),
         };
         let names: Vec<String> = (0..genes).map(name).collect();
         let switches = names.iter().filter(|name| name.starts_with(SWITCH)).count();
+        if generations.len() < 2 {
+            html +=
+                "<h2>Genes over generations</h2><p class=soft>Too early to see: the first generation is under way.</p>";
+            continue;
+        }
         html += match (switches, genes) {
             (1.., _) => paths(&names[..switches], &generations),
             (_, ..=MOST_PICTURES) => pictures(&names, &generations),

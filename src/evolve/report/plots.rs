@@ -77,7 +77,7 @@ pub(super) fn scores(view: &View) -> String {
     if intervals {
         parts.insert(1, ("line", "#cddcee", "its 95 % interval"));
     }
-    match draw_scores(&points, &means, intervals) {
+    match draw_scores(&points, &means, intervals, &score_name(view)) {
         Ok((svg, below)) => {
             html += &key(&parts);
             html += &svg;
@@ -106,8 +106,23 @@ pub(super) fn scores(view: &View) -> String {
     html
 }
 
+/// What candidates are compared by.
+fn score_name(view: &View) -> String {
+    let tasks = view.journal.candidates().map(|c| &c.trial.tasks[..]).find(|tasks| !tasks.is_empty());
+    match tasks {
+        Some([only]) if only.metric == PERPLEXITY => "search score: mean log-likelihood of a token".to_owned(),
+        Some([_]) => "search score: share of right answers".to_owned(),
+        _ => "search score: weighted sum of tasks".to_owned(),
+    }
+}
+
 /// The picture, and how many points are below it.
-fn draw_scores(points: &[Point], means: &[Vec<(f64, f64)>], intervals: bool) -> Result<(String, usize), String> {
+fn draw_scores(
+    points: &[Point],
+    means: &[Vec<(f64, f64)>],
+    intervals: bool,
+    score_name: &str,
+) -> Result<(String, usize), String> {
     let Some(last) = points.last() else { return Err("no candidate has a score".to_owned()) };
     let mut sorted: Vec<f64> = points.iter().map(|p| p.y).collect();
     sorted.sort_by(f64::total_cmp);
@@ -136,7 +151,7 @@ fn draw_scores(points: &[Point], means: &[Vec<(f64, f64)>], intervals: bool) -> 
     so_far.push((last.x, best));
     so_far.retain(|(_, y)| *y >= bottom);
     let clip = |y: f64| y.clamp(bottom, top);
-    let svg = plot("candidate", "search score", (0.0..last.x + 1.0, bottom..top), |chart| {
+    let svg = plot("candidate, in the order scored", score_name, (0.0..last.x + 1.0, bottom..top), |chart| {
         if intervals {
             let ends = points.iter().filter(|p| p.ends.iter().all(|e| e.is_finite()) && p.y >= bottom);
             chart.draw_series(ends.map(|p| {
@@ -170,6 +185,7 @@ fn plot(
 ) -> Result<String, String> {
     let mut svg = String::new();
     let root = SVGBackend::with_string(&mut svg, PLOT).into_drawing_area();
+    let whole = x_name.starts_with("candidate");
     let fine = ys.end - ys.start < 0.1;
     let result = (|| {
         let mut chart = ChartBuilder::on(&root)
@@ -181,7 +197,7 @@ fn plot(
             .configure_mesh()
             .x_desc(x_name)
             .y_desc(y_name)
-            .x_label_formatter(&|x| short(*x))
+            .x_label_formatter(&|x| if whole { format!("{x:.0}") } else { short(*x) })
             .y_label_formatter(&|y| if fine { format!("{y:.3}") } else { short(*y) })
             .axis_desc_style(("sans-serif", 15))
             .label_style(("sans-serif", 13))

@@ -8,6 +8,8 @@ use crate::evolve::{Entry, duration};
 use crate::score::PERPLEXITY;
 use crate::score::stats::Paired;
 
+/// Recipes longer than so many lines are folded.
+const SHORT: usize = 30;
 /// Differences that chance makes more often than this are called no difference.
 const SIGNIFICANT: f64 = 0.05;
 
@@ -169,7 +171,12 @@ pub(super) fn cost(view: &View) -> String {
     };
     let share = |seconds: f64| format!("{} ({:.1} %)", duration(seconds), 100.0 * seconds / total);
     row("merging recipes into the running model", share(p.swap_seconds));
-    row("asking questions", share(p.score_seconds));
+    if p.prompt_seconds > 0.0 {
+        row("reading prompts", share(p.prompt_seconds));
+        row("generating answers, and judging them", share(p.score_seconds - p.prompt_seconds));
+    } else {
+        row("asking questions", share(p.score_seconds));
+    }
     row("questions answered", p.questions.to_string());
     row("questions a second", format!("{:.1}", p.questions as f64 / total));
     let written = view.outcome.disk_write_bytes;
@@ -186,9 +193,18 @@ pub(super) fn cost(view: &View) -> String {
 
 pub(super) fn recipe(view: &View, best_yaml: &str) -> String {
     let so_far = if view.outcome.tested.is_empty() { " so far" } else { "" };
+    let how = match view.refresh {
+        Some(_) => {
+            "<code>ggraft study best</code> and this folder prints it; it is written to <code>best.yaml</code> at the end."
+        }
+        None => {
+            "It lies beside this report: run it with <code>ggraft run best.yaml -p TEXT</code>, serve it with <code>ggraft serve \
+             best.yaml</code>, write it out for other programs with <code>ggraft export best.yaml -o best.gguf</code>."
+        }
+    };
+    let open = if best_yaml.lines().count() > SHORT { "" } else { " open" };
     format!(
-        "<h2>Best recipe{so_far}</h2><p class=soft>Run it with <code>ggraft run best.yaml -p TEXT</code>, serve it with <code>ggraft serve \
-         best.yaml</code>, write it out for other programs with <code>ggraft export best.yaml -o best.gguf</code>.</p><pre>{}</pre>",
+        "<h2>Best recipe{so_far}</h2><p class=soft>{how}</p><details{open}><summary>The recipe</summary><pre>{}</pre></details>",
         escape(best_yaml)
     )
 }

@@ -26,7 +26,9 @@ fn glances_tell_how_far_a_search_is() {
     assert_eq!((glance.genes, glance.test), (vec![4], None));
     // Every trial here takes 1.75 seconds.
     assert!((p.per_hour.unwrap() - 3600.0 / 1.75).abs() < 1e-6 && (p.seconds_left.unwrap() - 3.0 * 1.75).abs() < 1e-9);
-    assert!((p.swap_share() - 0.25 / 1.75).abs() < 1e-9);
+    for (share, want) in p.shares().into_iter().zip([0.25, 0.5, 1.0]) {
+        assert!((share - want / 1.75).abs() < 1e-9, "{share}");
+    }
 
     let (folder, _) = study("parameter", None);
     let glance = Glance::of(folder.path()).unwrap();
@@ -55,7 +57,8 @@ fn out_folders_are_found_at_a_folder_and_under_it() {
 fn candidates_are_a_table_with_genes_by_name() {
     let (folder, _) = study("parameter", None);
     let table = candidates(&Journal::read(folder.path()).unwrap());
-    let fixed = ["stage", "candidate", "time", "fitness", "swap_seconds", "score_seconds", "questions"];
+    let fixed =
+        ["stage", "candidate", "time", "fitness", "swap_seconds", "score_seconds", "prompt_seconds", "questions"];
     let named = ["t: number", "t: stderr", "linear weight of a, layers 0-3", "linear weight of b, layers 0-3"];
     let columns: Vec<&str> = fixed.into_iter().chain(named).collect();
     assert_eq!(table.columns[..columns.len()], columns);
@@ -63,17 +66,17 @@ fn candidates_are_a_table_with_genes_by_name() {
     let journal = Journal::read(folder.path()).unwrap();
     for (row, candidate) in table.rows.iter().zip(journal.candidates()) {
         assert_eq!(row[3].as_f64().unwrap(), candidate.trial.fitness);
-        let genes: Vec<f64> = row[9..].iter().map(|gene| gene.as_f64().unwrap()).collect();
+        let genes: Vec<f64> = row[10..].iter().map(|gene| gene.as_f64().unwrap()).collect();
         assert_eq!(genes, candidate.genes);
     }
 
     let (folder, _) = study("hybrid", None);
     let table = candidates(&Journal::read(folder.path()).unwrap());
     // Four weights; then a switch and a log scale for each block of the merge and of `a`, laid out three times.
-    assert_eq!(table.columns.len(), 9 + 4 + 2 * 2 * LAYERS as usize * 3);
-    assert_eq!(table.columns[13], "block the merge 0, round 1");
+    assert_eq!(table.columns.len(), 10 + 4 + 2 * 2 * LAYERS as usize * 3);
+    assert_eq!(table.columns[14], "block the merge 0, round 1");
     assert!(table.columns.last().unwrap() == "log scale of a 7, round 3", "{:?}", table.columns.last());
-    let filled = |row: &Vec<serde_json::Value>| row[9..].iter().filter(|cell| !cell.is_null()).count();
+    let filled = |row: &Vec<serde_json::Value>| row[10..].iter().filter(|cell| !cell.is_null()).count();
     assert_eq!((filled(&table.rows[0]), filled(&table.rows[19])), (4, 96));
     assert!(table.rows.iter().all(|row| row.len() == table.columns.len()));
 }
