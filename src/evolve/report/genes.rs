@@ -158,7 +158,7 @@ fn many(names: &[String], generations: &[Vec<Candidate>]) -> String {
     format!(
         "<h2>Genes over generations</h2><p class=soft>A row for each number that is searched; the colour is its mean over a generation's \
          candidates. Rows that take on a colour and keep it are those that the search has made up its mind about.</p>{}{}{}",
-        shade_key(largest, negative),
+        shade_key("mean", largest, negative),
         grid(&rows, &axis(each)),
         left_out(names)
     )
@@ -167,10 +167,11 @@ fn many(names: &[String], generations: &[Vec<Candidate>]) -> String {
 fn paths(names: &[String], generations: &[Vec<Candidate>]) -> String {
     let plain: Vec<String> = names.iter().map(|name| name.trim_start_matches(SWITCH).to_owned()).collect();
     let (rows, each) = rows(&plain, generations);
+    let shares = shade_key("share of the candidates", 1.0, false);
     format!(
         "<h2>Blocks on paths over generations</h2><p class=soft>A row for each block that a path may pass, in the order in which it would; the \
          colour is the share of a generation's candidates whose path passes it. Rows that turn dark or white are decided.</p>{}{}{}",
-        shade_key(1.0, false),
+        shares,
         grid(&rows, &axis(each)),
         left_out(names)
     )

@@ -12,6 +12,8 @@ const HEIGHT: f64 = 300.0;
 const TOP: f64 = 16.0;
 /// Room for the labels at the left and below.
 const MARGIN: f64 = 44.0;
+/// Room for the name of the lower axis.
+const LEGEND: f64 = 12.0;
 /// Radius of a dot whose scale is 1, at most; the radius grows with the scale.
 const RADIUS: f64 = 7.0;
 /// Dots that stand at least so far apart have their scale written above them.
@@ -50,7 +52,7 @@ pub(in crate::evolve) fn path_picture(recipe: &Recipe) -> Option<String> {
     let _ = write!(
         svg,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 -{TOP} {WIDTH} {}\" font-family=\"sans-serif\" font-size=\"13\">",
-        TOP + HEIGHT + MARGIN + 20.0 * models.len() as f64
+        TOP + HEIGHT + MARGIN + LEGEND + 20.0 * models.len() as f64
     );
     let line = dots.iter().enumerate().map(|(i, dot)| format!("{:.1},{:.1}", x(i), y(dot.layer)));
     let line: Vec<String> = line.collect();
@@ -88,8 +90,16 @@ pub(in crate::evolve) fn path_picture(recipe: &Recipe) -> Option<String> {
             HEIGHT + 16.0
         );
     }
+    let _ = write!(
+        svg,
+        "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\" fill=\"#5c6675\">position on the path</text>\
+         <text transform=\"translate(12 {:.1}) rotate(-90)\" text-anchor=\"middle\" fill=\"#5c6675\">block of its model</text>",
+        WIDTH / 2.0,
+        HEIGHT + 34.0,
+        HEIGHT / 2.0
+    );
     for (i, model) in models.iter().enumerate() {
-        let at = HEIGHT + MARGIN + 20.0 * i as f64;
+        let at = HEIGHT + MARGIN + LEGEND + 20.0 * i as f64;
         let count = dots.iter().filter(|dot| dot.model == *model).count();
         let _ = write!(
             svg,

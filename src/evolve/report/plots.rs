@@ -183,6 +183,13 @@ fn plot(
     (xs, ys): (std::ops::Range<f64>, std::ops::Range<f64>),
     draw: impl FnOnce(&mut Chart) -> Drawn,
 ) -> Result<String, String> {
+    for axis in [&xs, &ys] {
+        let (span, reach) = (axis.end - axis.start, axis.start.abs().max(axis.end.abs()));
+        let drawable = span.is_finite() && span > 1e-9 * reach;
+        if !drawable {
+            return Err(format!("no axis can be drawn from {} to {}", axis.start, axis.end));
+        }
+    }
     let mut svg = String::new();
     let root = SVGBackend::with_string(&mut svg, PLOT).into_drawing_area();
     let whole = x_name.starts_with("candidate");

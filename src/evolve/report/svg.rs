@@ -45,7 +45,7 @@ pub(super) fn key(parts: &[(&str, &str, &str)]) -> String {
 }
 
 /// The key of [`shade`] for values from `-scale` or 0 to `scale`.
-pub(super) fn shade_key(scale: f64, negative: bool) -> String {
+pub(super) fn shade_key(what: &str, scale: f64, negative: bool) -> String {
     let least = if negative { -scale } else { 0.0 };
     let parts: Vec<(String, String)> = (0..=4)
         .map(|i| {
@@ -54,7 +54,7 @@ pub(super) fn shade_key(scale: f64, negative: bool) -> String {
         })
         .collect();
     let parts: Vec<(&str, &str, &str)> = parts.iter().map(|(c, v)| ("cell", c.as_str(), v.as_str())).collect();
-    key(&parts)
+    key(&parts).replacen("<div class=key>", &format!("<div class=key><span>{}:</span>", escape(what)), 1)
 }
 
 /// A grid of cells of one size, `rows` of them named, each cell a share for [`shade`]; `columns` are counted below.

@@ -32,7 +32,7 @@ pub(super) fn section(view: &View) -> String {
     format!(
         "<h2>What the {what} takes from each model, layer by layer</h2>{}{}<p class=soft>Method: {}. Dark is much, white is nothing. Weights \
          need not add up to 1.</p>",
-        shade_key(largest, negative),
+        shade_key("value", largest, negative),
         picture(&rows, layers, largest),
         escape(recipe.method.name)
     )

@@ -3,7 +3,7 @@
 use super::*;
 
 /// A study of weights, or of weights and then paths, stopped before call `cancel_at`.
-fn study(space: &str, cancel_at: Option<usize>) -> (TempDir, Config) {
+pub(super) fn study(space: &str, cancel_at: Option<usize>) -> (TempDir, Config) {
     let text = format!(
         "genome: {{models: [x/a.gguf, b.gguf], merge_method: linear, layer_granularity: 4}}\n{TASKS}\nsearch: {{space: {space}, budget: 10}}\n"
     );
