@@ -266,10 +266,10 @@ fn resuming_does_not_score_again_what_the_journal_has() {
 }
 
 /// `kill -9` after so many milliseconds, drawn at random as often as `kills`, until the search ends; each time the journal is whole.
-fn killed_at_random(small: &Small, out: &str, kills: usize, most_ms: u64, seed: u64) -> usize {
+fn killed_at_random(small: &Small, out: &str, kills: usize, most_ms: u64, seed: u64) -> (usize, Vec<usize>) {
     let mut random = crate::support::Random(seed);
     let mut seen = Vec::new();
-    let mut died = 0;
+    let (mut died, mut counts) = (0, Vec::new());
     for _ in 0..kills {
         let resume = small.out(out).join(JOURNAL_FILE).exists();
         let mut command = program();
@@ -291,11 +291,12 @@ fn killed_at_random(small: &Small, out: &str, kills: usize, most_ms: u64, seed: 
                 let entries: Vec<String> = journal.entries().iter().map(|entry| format!("{entry:?}")).collect();
                 assert!(entries.starts_with(&seen), "entries were lost or changed");
                 seen = entries;
+                counts.push(seen.len());
             }
             Err(error) => assert!(seen.is_empty() && error.to_string().contains("nothing is in it yet"), "{error}"),
         }
     }
-    died
+    (died, counts)
 }
 
 #[test]
@@ -306,7 +307,7 @@ fn a_search_killed_at_random_moments_ends_with_the_undisturbed_recipe() {
     // `GGRAFT_TEST_KILLS=20` is the long run.
     let kills = std::env::var("GGRAFT_TEST_KILLS").map_or(4, |kills| kills.parse().unwrap());
     let most_ms = if kills > 4 { 900 } else { 500 };
-    let died = killed_at_random(&small, "killed", kills, most_ms, 5);
+    let (died, counts) = killed_at_random(&small, "killed", kills, most_ms, 5);
     assert!(died > 0, "it always came to its end before");
     let resume: &[&str] = if small.out("killed").join(JOURNAL_FILE).exists() { &["--resume"] } else { &[] };
     let json = small.run("killed", resume).json();
@@ -315,7 +316,7 @@ fn a_search_killed_at_random_moments_ends_with_the_undisturbed_recipe() {
         journal.iter().map(|entry| entry.split("swap_seconds").next().unwrap().to_owned()).collect()
     };
     assert_eq!(timeless(&small.journal("killed")), timeless(&journal));
-    eprintln!("{died} of {kills} died; {} entries", journal.len());
+    eprintln!("{died} of {kills} died, with {counts:?} of {} entries written down", journal.len());
 }
 
 #[test]

@@ -6,6 +6,7 @@ use plotters::prelude::*;
 
 use super::svg::{WIDTH, key, short};
 use super::{View, escape, text};
+use crate::evolve::genome::labels;
 use crate::evolve::search::BEST;
 use crate::evolve::{Candidate, Trial};
 use crate::score::PERPLEXITY;
@@ -221,13 +222,16 @@ fn plot(
 
 /// Everybody's test score as a dot with its interval, on one axis.
 pub(super) fn intervals(view: &View) -> String {
+    let labels = labels(&view.config.models);
     let rows: Vec<(&str, f64, [f64; 2])> = view
         .outcome
         .tested
         .iter()
-        .map(|t| {
+        .enumerate()
+        .map(|(i, t)| {
             let (value, ends) = t.trial.summary(&view.weights);
-            (t.name.as_str(), value, ends)
+            // The models come first, in the order of the evolve file.
+            (labels.get(i).unwrap_or(&t.name).as_str(), value, ends)
         })
         .filter(|(_, value, ends)| value.is_finite() && ends.iter().all(|e| e.is_finite()))
         .collect();

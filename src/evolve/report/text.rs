@@ -96,7 +96,8 @@ pub(super) fn verdict(view: &View) -> String {
         let (value, [low, high]) = t.trial.summary(&view.weights);
         format!("{value:.3} (between {low:.3} and {high:.3}, 95 % sure)")
     };
-    let name = escape(&parent.name);
+    // Its file; where that lies is said below.
+    let name = escape(parent.name.rsplit('/').next().unwrap_or(&parent.name));
     let Some(p) = best.trial.compare(&parent.trial) else { return String::new() };
     let Paired { won, lost, p_value, .. } = p;
     let sure = p_value < SIGNIFICANT;
@@ -114,8 +115,9 @@ pub(super) fn verdict(view: &View) -> String {
     };
     let chance = format!(
         "On {} questions that the search never saw it was better on {won} and worse on {lost}; by chance alone such a difference comes about \
-         with probability {p_value:.2e}.",
-        best.trial.items()
+         with probability {}.",
+        best.trial.items(),
+        probability(p_value)
     );
     let more = match (sure, won > lost) {
         (false, _) => " More test questions would tell smaller differences from chance.",
@@ -143,6 +145,11 @@ pub(super) fn tested(view: &View) -> String {
     )
 }
 
+/// `0.012`, or `1.9e-6` where that would be none.
+fn probability(p: f64) -> String {
+    if p >= 0.001 { format!("{p:.3}") } else { format!("{p:.1e}") }
+}
+
 fn table(tested: &[Tested], weights: &[f64]) -> String {
     let mut html = String::from("<table><tr><th>model<th>score<th>95 % interval<th>best wins<th>best loses<th>p</tr>");
     let best = tested.iter().find(|t| t.name == BEST);
@@ -153,7 +160,7 @@ fn table(tested: &[Tested], weights: &[f64]) -> String {
         let _ = write!(html, "<tr{class}><td>{}<td>{value:.3}<td>{low:.3} – {high:.3}", escape(&t.name));
         match best.filter(|b| b.name != t.name).and_then(|best| best.trial.compare(&t.trial)) {
             Some(p) => {
-                let _ = write!(html, "<td>{}<td>{}<td>{:.2e}</tr>", p.won, p.lost, p.p_value);
+                let _ = write!(html, "<td>{}<td>{}<td>{}</tr>", p.won, p.lost, probability(p.p_value));
             }
             None => html.push_str("<td><td><td></tr>"),
         }
