@@ -225,7 +225,7 @@ fn scores_that_cannot_be_drawn_do_not_keep_the_report_from_being_written() {
 
 #[test]
 fn report_of_a_running_search_looks_again_and_tells_how_far_it_is() {
-    let (folder, _) = super::studies::study("parameter", Some(7));
+    let (folder, _) = studies::study("parameter", Some(7));
     let study = Study::read(folder.path()).unwrap();
     refresh_report(folder.path(), &study, "merge_method: linear", 15).unwrap();
     let html = fs::read_to_string(folder.path().join(REPORT_FILE)).unwrap();
