@@ -20,7 +20,7 @@ build: deps ## Build target/release/ggraft (llama.cpp included: some minutes the
 	$(CARGO) build --release --locked
 
 quickstart: build ## Evolve a recipe from the three small models in recipes/quickstart
-	$(GGRAFT) evolve recipes/quickstart/evolve.yaml --out $(OUT) $$(test -e $(OUT)/journal.jsonl && echo --resume)
+	$(GGRAFT) evolve recipes/quickstart/evolve.yaml --out $(OUT) $$(test -e $(OUT)/journal.sqlite && echo --resume)
 
 playground: build ## Serve the quickstart's recipe with the page to play with it, at http://127.0.0.1:8080
 	$(GGRAFT) serve recipes/quickstart/chat.yaml $$(test -e $(OUT)/report.html && echo --study $(OUT))

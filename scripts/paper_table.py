@@ -20,7 +20,7 @@ def ggraft(*args):
 
 def evolve(name):
     out = pathlib.Path(sys.argv[2]) / name
-    resume = ["--resume"] if (out / "journal.jsonl").exists() else []
+    resume = ["--resume"] if (out / "journal.sqlite").exists() else []
     return ggraft("evolve", HERE / f"{name}.yaml", "--out", out, *resume)
 
 

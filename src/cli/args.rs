@@ -85,6 +85,8 @@ pub(super) enum Command {
     Export(ExportArgs),
     /// Serve models to any OpenAI client, and a page to play with their recipes.
     Serve(ServeArgs),
+    /// Look at searches, finished or running, by the folders that `evolve` wrote.
+    Study(StudyArgs),
 }
 
 /// `ggraft inspect`.
@@ -161,12 +163,21 @@ pub(super) struct EvolveArgs {
     /// through blocks) or `hybrid` (the one, then the other), and `path` for the latter two; `algorithm: cma_es`, `sep_cma_es`,
     /// `lra_cma_es`, `cat_cma` or `nsga2`; `race` to ask losers no further, `objectives` for several aims at once.
     pub config: PathBuf,
-    /// Folder for the journal, `best.yaml` and `report.html`; nothing else is written.
+    /// Folder for the journal (`journal.sqlite`), `best.yaml` and `report.html`, which is kept up to date while the search runs; nothing
+    /// else is written.
     #[arg(long, value_name = "DIR", default_value = "ggraft-out")]
     pub out: PathBuf,
     /// Go on with the search whose journal is in the folder.
     #[arg(long)]
     pub resume: bool,
+    /// With --resume: go on even if models, tasks or the evolve file have changed. What was scored before stays in the journal as it
+    /// was; finalists and tests are scored anew.
+    #[arg(long, requires = "resume")]
+    pub allow_changed: bool,
+    /// Start the weights where the best candidates of another study lie, whose out folder this is and whose genes are the same (models,
+    /// method, layer groups): WS-CMA-ES. In place of the file's `warm_start`.
+    #[arg(long, value_name = "DIR")]
+    pub warm_start: Option<PathBuf>,
     /// Score N candidates in all, in place of the file's `budget`.
     #[arg(long, value_name = "N", value_parser = positive)]
     pub max_evals: Option<usize>,
@@ -177,6 +188,49 @@ pub(super) struct EvolveArgs {
     pub cache: CacheArgs,
     #[command(flatten)]
     pub compute: ComputeArgs,
+}
+
+/// `ggraft study`.
+#[derive(Debug, Args)]
+pub(super) struct StudyArgs {
+    /// What to tell.
+    #[command(subcommand)]
+    pub command: StudyCommand,
+}
+
+/// What there is to tell of studies.
+#[derive(Debug, Subcommand)]
+pub(super) enum StudyCommand {
+    /// The studies in a folder: how far they are, and their best scores.
+    Ls {
+        /// An out folder, or one with out folders in it.
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
+    /// One study: what is searched, how far it is, where the time went, its best candidates.
+    Show {
+        /// Its out folder.
+        #[arg(default_value = "ggraft-out")]
+        folder: PathBuf,
+        /// Show the N best candidates.
+        #[arg(long, value_name = "N", default_value_t = 10)]
+        top: usize,
+    },
+    /// A line for each candidate: scores, times, and its genes by name.
+    ExportCsv {
+        /// Its out folder.
+        #[arg(default_value = "ggraft-out")]
+        folder: PathBuf,
+        /// Where to write; stdout by default.
+        #[arg(short, long, value_name = "FILE.csv")]
+        output: Option<PathBuf>,
+    },
+    /// The best recipe so far, as YAML whose model paths start at the working folder.
+    Best {
+        /// Its out folder.
+        #[arg(default_value = "ggraft-out")]
+        folder: PathBuf,
+    },
 }
 
 /// `ggraft bench`.

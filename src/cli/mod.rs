@@ -14,6 +14,7 @@ mod progress;
 mod run;
 mod score;
 mod serve;
+mod study;
 
 use args::{Cli, Command};
 
@@ -40,6 +41,7 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::bench(args, cli.json),
         Command::Export(args) => export::export(args, cli.json),
         Command::Serve(args) => serve::serve(args, cli.json),
+        Command::Study(args) => study::study(&args.command, cli.json),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

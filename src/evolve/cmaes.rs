@@ -200,6 +200,24 @@ impl CmaEs {
         if state.is_sound() { Ok(state) } else { Err(CmaError::Start(sigma)) }
     }
 
+    /// A search that starts from the normal distribution `mean`, `covariance` (row by row): the step size is the geometric mean of its axes, as
+    /// in WS-CMA-ES (arXiv 2012.06932).
+    ///
+    /// # Errors
+    /// As [`CmaEs::new`], and for a covariance that is none.
+    pub fn around(mean: Vec<f64>, covariance: &[f64], options: CmaOptions) -> Result<Self, CmaError> {
+        let n = mean.len();
+        if n == 0 || n > MAX_GENES || covariance.len() != n * n {
+            return Err(CmaError::Genes { genes: n, max: MAX_GENES });
+        }
+        let (values, _) = symmetric_eigen(covariance, n);
+        let sigma = (values.iter().map(|v| v.ln()).sum::<f64>() / (2.0 * n as f64)).exp();
+        let mut state = Self::new(mean, sigma, options)?;
+        state.covariance = covariance.iter().map(|c| c / (sigma * sigma)).collect();
+        state.decompose();
+        if state.is_sound() { Ok(state) } else { Err(CmaError::Start(sigma)) }
+    }
+
     /// The proposals of the current generation, the same at every call until [`CmaEs::tell`] moves on (equation 5).
     pub fn ask(&self) -> Vec<Vec<f64>> {
         let n = self.mean.len();

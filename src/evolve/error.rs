@@ -69,21 +69,61 @@ pub enum EvolveError {
         path: PathBuf,
     },
     /// The journal belongs to another search.
-    #[error("`{}` is the journal of another search: {what} changed; restore it, or start anew with another `--out`", path.display())]
+    #[error(
+        "`{}` is the journal of another search: {what} changed; restore it, {}or start anew with another `--out`",
+        path.display(),
+        if *allowable { "go on all the same with `--allow-changed`, " } else { "" }
+    )]
     OtherSearch {
         /// The journal.
         path: PathBuf,
         /// What changed.
         what: String,
+        /// Whether the search could go on if it were told to.
+        allowable: bool,
     },
-    /// A line of the journal that is not ours, before its last.
-    #[error("{}:{line}: not a line of a journal: {problem}; restore the file or start anew with another `--out`", path.display())]
+    /// A journal that is damaged or no journal.
+    #[error("`{}` is not a journal that can be read: {problem}; restore the file, or start anew with another `--out`", path.display())]
     Journal {
         /// The journal.
         path: PathBuf,
-        /// Its line, from 1.
-        line: usize,
-        /// What the parser said.
+        /// What is wrong.
+        problem: String,
+    },
+    /// A journal of a later version.
+    #[error(
+        "`{}` was written by a newer ggraft: its format is {found} and this version knows {known}; use that version, or start anew with another `--out`",
+        path.display()
+    )]
+    NewerJournal {
+        /// The journal.
+        path: PathBuf,
+        /// Its format.
+        found: i64,
+        /// The latest format known.
+        known: i32,
+    },
+    /// A journal of the time when they were lines of JSON.
+    #[error(
+        "`{}` is a journal of an earlier ggraft, which this version does not read: journals are SQLite files now; start anew with another `--out`",
+        path.display()
+    )]
+    OldJournal {
+        /// The journal.
+        path: PathBuf,
+    },
+    /// Two searches in one folder.
+    #[error("a search is at work in `{}`; wait until it ends, or name another folder with `--out`", folder.display())]
+    Busy {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A study that this search cannot start from.
+    #[error("no warm start from `{folder}`: {problem}")]
+    WarmStart {
+        /// The other study's folder, as written.
+        folder: String,
+        /// Why not, and what to do.
         problem: String,
     },
     /// A file in the out folder cannot be written.

@@ -8,12 +8,21 @@ use crate::recipe::Recipe;
 
 impl Run<'_> {
     /// What the journal says since the last candidate, of `stage` if given: a search that went on with a larger budget has another mean and
-    /// another best recipe now.
+    /// another best recipe now. Nor does anything hold that was scored before models or tasks changed.
     fn since_last_candidate(&self, stage: Option<usize>) -> &[Entry] {
         let entries = self.journal.entries();
-        let of_stage =
-            |entry: &Entry| matches!(entry, Entry::Candidate { stage: s, .. } if stage.is_none_or(|stage| *s == stage));
-        &entries[entries.iter().rposition(of_stage).map_or(0, |last| last + 1)..]
+        let outdates = |entry: &Entry| match entry {
+            Entry::Start(_) => true,
+            Entry::Candidate { stage: s, .. } => stage.is_none_or(|stage| *s == stage),
+            _ => false,
+        };
+        &entries[entries.iter().rposition(outdates).map_or(0, |last| last + 1)..]
+    }
+
+    /// What the journal says about the models and tasks that are now in force.
+    fn since_start(&self) -> &[Entry] {
+        let entries = self.journal.entries();
+        &entries[entries.iter().rposition(|entry| matches!(entry, Entry::Start(_))).map_or(0, |last| last + 1)..]
     }
 
     /// The mean and the best candidates on all search questions; returns the best of them.
@@ -29,7 +38,8 @@ impl Run<'_> {
         // The mean first: of equals it is to be trusted more, since it was not chosen for a lucky score.
         let mut finalists: Vec<(Option<usize>, &[f64], Option<&Trial>)> = vec![(None, mean, None)];
         for (evaluation, genes, trial) in candidates.iter().take(search.finalists) {
-            finalists.push((Some(*evaluation), genes, search.minibatch.is_none().then_some(trial)));
+            let known = search.minibatch.is_none() && self.journal.is_current(stage, *evaluation);
+            finalists.push((Some(*evaluation), genes, known.then_some(trial)));
         }
         self.finalists += finalists.len();
         let mut best: Option<(f64, Best)> = None;
@@ -59,7 +69,7 @@ impl Run<'_> {
         recipe: &Recipe,
     ) -> Result<Trial, EvolveError> {
         let mean = evaluation.is_none();
-        let entries = if mean { self.since_last_candidate(Some(stage)) } else { self.journal.entries() };
+        let entries = if mean { self.since_last_candidate(Some(stage)) } else { self.since_start() };
         let known = entries.iter().find_map(|entry| match entry {
             Entry::Finalist { stage: s, evaluation: e, trial } if (*s, *e) == (stage, evaluation) => {
                 Some(trial.clone())
@@ -100,7 +110,7 @@ impl Run<'_> {
         let entries = match name.as_str() {
             BEST => self.since_last_candidate(None),
             WEIGHTS => self.since_last_candidate(Some(0)),
-            _ => self.journal.entries(),
+            _ => self.since_start(),
         };
         let known = entries.iter().find_map(|entry| match entry {
             Entry::Test { name: n, trial } if *n == name => Some(trial.clone()),

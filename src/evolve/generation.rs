@@ -216,6 +216,7 @@ impl Run<'_> {
                 trial,
                 dropped: out.is_some(),
             })?;
+            (self.watch)(Event::Journalled(self.journal));
         }
         self.told(stage, &run.trial, replayed);
         Ok(())
@@ -232,7 +233,7 @@ impl Run<'_> {
 
     /// What the journal knows of candidate `evaluation`, and whether a race went on without it.
     fn known(&self, stage: usize, evaluation: usize, genes: &[f64]) -> Result<Option<(Trial, bool)>, EvolveError> {
-        match self.journal.candidates().find(|c| (c.stage, c.evaluation) == (stage, evaluation)) {
+        match self.journal.candidate(stage, evaluation) {
             Some(then) if then.genes != genes => Err(self.other_genes()),
             other => Ok(other.map(|then| (then.trial.clone(), then.dropped))),
         }
@@ -240,7 +241,7 @@ impl Run<'_> {
 
     fn other_genes(&self) -> EvolveError {
         let what = "what the search proposes (with ggraft's version or the platform)".to_owned();
-        EvolveError::OtherSearch { path: self.journal.path().to_owned(), what }
+        EvolveError::OtherSearch { path: self.journal.path().to_owned(), what, allowable: false }
     }
 }
 

@@ -9,9 +9,10 @@
 //! thing. So independent switches express every distribution over K things.
 
 use super::catcma::{self, CatCma};
-use super::cmaes::CmaOptions;
+use super::cmaes::{CmaEs, CmaOptions};
 use super::nsga2::Nsga2;
 use super::space::{Optimiser, Space};
+use super::warm::WarmStart;
 use super::{Algorithm, EvolveError, Search};
 use crate::recipe::methods::{Kind, ParameterSpec};
 use crate::recipe::{
@@ -84,6 +85,7 @@ pub struct Genome {
     /// Parameters of each model, and of all together.
     parameters: Vec<&'static ParameterSpec>,
     shared: Vec<&'static ParameterSpec>,
+    warm: Option<WarmStart>,
 }
 
 /// What slerp has: one gene for each model, which only their order and difference matter of.
@@ -117,7 +119,12 @@ impl Genome {
             }
         }
         let (parameters, shared) = found.into_iter().partition(|p| p.per_model);
-        Ok(Self { spec, layers, groups: layers / granularity, parameters, shared })
+        Ok(Self { spec, layers, groups: layers / granularity, parameters, shared, warm: None })
+    }
+
+    /// The same, starting from what another study found.
+    pub(super) fn warmed(self, warm: WarmStart) -> Self {
+        Self { warm: Some(warm), ..self }
     }
 
     /// The shape of the genes of models: groups, models, parameter sets, parameters.
@@ -315,6 +322,20 @@ impl Space for Genome {
         let numbers = self.start(search.start);
         let algorithm = search.algorithm.unwrap_or_default();
         let options = CmaOptions { population: search.population, seed, ..CmaOptions::default() };
+        if let Some(warm) = &self.warm {
+            let start = warm.start(self.genes())?;
+            let adapt_rates = algorithm == Algorithm::LraCmaEs;
+            return match algorithm {
+                Algorithm::CmaEs | Algorithm::LraCmaEs if self.switches() == 0 => {
+                    let options = CmaOptions { adapt_rates, ..options };
+                    Ok(Optimiser::CmaEs(CmaEs::around(start.mean, &start.covariance, options)?.into()))
+                }
+                other => {
+                    let problem = format!("`algorithm: {}` and genes that choose cannot start from one", other.name());
+                    Err(EvolveError::WarmStart { folder: warm.folder.clone(), problem })
+                }
+            };
+        }
         if self.switches() == 0 && algorithm != Algorithm::Nsga2 {
             return Ok(algorithm.over_numbers(numbers, search.sigma, options)?);
         }
@@ -331,6 +352,48 @@ impl Space for Genome {
     fn genes(&self) -> usize {
         let [groups, models, sets, own] = self.shape();
         self.switches() + groups * sets * (models * own + self.shared.len())
+    }
+
+    /// `METHOD PARAMETER of MODEL, layers A-B, TENSORS`, as far as each says something.
+    fn names(&self) -> Vec<String> {
+        let [groups, models, sets, _] = self.shape();
+        let labels = labels(&self.spec.models);
+        let chosen = |all: &[String]| -> Vec<String> {
+            all[..all.len() - 1].iter().map(|thing| format!("choose {thing}")).collect()
+        };
+        let mut names = chosen(&self.spec.methods.iter().map(|method| method.name.to_owned()).collect::<Vec<_>>());
+        names.extend(chosen(&self.spec.out_types.iter().map(|ty| ty.name().to_owned()).collect::<Vec<_>>()));
+        let method = match &self.spec.methods[..] {
+            [only] => format!("{} ", only.name),
+            _ => String::new(),
+        };
+        let place = |group: usize| match self.range(group as u32) {
+            _ if groups == 1 => String::new(),
+            _ if self.spec.smooth => format!(", point {} of {groups}", group + 1),
+            Some((start, end)) if start + 1 < end => format!(", layers {start}-{}", end - 1),
+            Some((start, _)) => format!(", layer {start}"),
+            None => String::new(),
+        };
+        let filter = |set: usize| match self.spec.sets.get(set) {
+            Some(filters) => format!(", {}", filters.join(" ")),
+            None if sets > 1 => ", others".to_owned(),
+            None => String::new(),
+        };
+        for group in 0..groups {
+            for label in &labels[..models] {
+                for set in 0..sets {
+                    let of = format!(" of {label}{}{}", place(group), filter(set));
+                    names.extend(self.parameters.iter().map(|p| format!("{method}{}{of}", p.name)));
+                }
+            }
+        }
+        for group in 0..groups {
+            for set in 0..sets {
+                let of = format!(" of all{}{}", place(group), filter(set));
+                names.extend(self.shared.iter().map(|p| format!("{method}{}{of}", p.name)));
+            }
+        }
+        names
     }
 
     fn decode(&self, genes: &[f64]) -> Result<Recipe, EvolveError> {
@@ -363,6 +426,17 @@ impl Space for Genome {
         let (method, _, _) = self.chosen(genes);
         self.parameter_of_each().map(|parameter| uses(method, parameter)).collect()
     }
+}
+
+/// What models are called where space is short: their files without folders, unless two would be called the same.
+pub(super) fn labels(models: &[ModelRef]) -> Vec<String> {
+    let short = |model: &ModelRef| {
+        let part = |file: &str| file.rsplit('/').next().unwrap_or(file).trim_end_matches(".gguf").to_owned();
+        model.written.split('+').map(part).collect::<Vec<_>>().join("+")
+    };
+    let labels: Vec<String> = models.iter().map(short).collect();
+    let unique = labels.iter().all(|label| labels.iter().filter(|other| *other == label).count() == 1);
+    if unique { labels } else { models.iter().map(|model| model.written.clone()).collect() }
 }
 
 /// The plain average of the first `count` of `models`: what a merge without a search would be.

@@ -7,11 +7,14 @@
 
 use super::catcma::{self, CatCma};
 use super::cmaes::CmaOptions;
+use super::genome::labels;
 use super::nsga2::Nsga2;
 use super::space::{Optimiser, Space};
 use super::{Algorithm, EvolveError, Search};
 use crate::recipe::{Hop, MAX_GAIN, MethodSpec, ModelRef, PathScale, Place, Recipe};
 
+/// How the names of switches begin.
+pub(super) const SWITCH: &str = "block ";
 /// Hidden units of the network behind [`Gains::Network`].
 const HIDDEN: usize = 8;
 /// Its inputs: the block left, the block entered, and how far along the path that is.
@@ -251,6 +254,30 @@ impl Space for PathGenome {
 
     fn genes(&self) -> usize {
         self.slots() + self.gain_genes()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let labels = labels(&self.spec.models);
+        let block = |block: usize| {
+            let (model, layer) = self.blocks[block];
+            let model = self.spec.pool[model].map_or("the merge", |model| labels[model].as_str());
+            format!("{model} {layer}")
+        };
+        let at = |slot: usize| match self.spec.repeats {
+            1 => block(slot),
+            _ => format!("{}, round {}", block(slot % self.blocks.len()), slot / self.blocks.len() + 1),
+        };
+        let switches = (0..self.slots()).map(|slot| format!("{SWITCH}{}", at(slot)));
+        let gains: Vec<String> = match self.spec.gains {
+            Gains::None => Vec::new(),
+            Gains::Slot => (0..self.slots()).map(|slot| format!("log scale of {}", at(slot))).collect(),
+            Gains::Matrix => {
+                let pairs = (0..self.blocks.len()).flat_map(|a| (0..self.blocks.len()).map(move |b| (a, b)));
+                pairs.map(|(a, b)| format!("log scale from {} to {}", block(a), block(b))).collect()
+            }
+            Gains::Network => (0..self.gain_genes()).map(|i| format!("network weight {i}")).collect(),
+        };
+        switches.chain(gains).collect()
     }
 
     fn active(&self, genes: &[f64]) -> Vec<bool> {

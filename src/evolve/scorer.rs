@@ -11,7 +11,7 @@ use crate::model::{Live, ModelError, Settings, Vocabulary};
 use crate::plan::{PlanError, Siblings};
 use crate::recipe::Recipe;
 use crate::score::stats::{self, Estimate, Paired, paired};
-use crate::score::{BITS_PER_BYTE, PERPLEXITY, Prepared, Progress, Room, Score, ScoreError, largest_size};
+use crate::score::{PERPLEXITY, Prepared, Progress, Room, Score, ScoreError, largest_size};
 use crate::tasks::Task;
 
 /// The streams of random numbers that order questions, apart from those that propose candidates.
@@ -98,6 +98,9 @@ pub struct Trial {
     pub swap_seconds: f64,
     /// Time to ask the questions.
     pub score_seconds: f64,
+    /// Of that, the time to read prompts; the rest went into answers.
+    #[serde(default)]
+    pub prompt_seconds: f64,
     /// Bytes of weights that the running model read, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_bytes: Option<u64>,
@@ -135,7 +138,7 @@ impl TaskScore {
                 Estimate { value: perplexity, stderr: perplexity * stderr, ci95: [(-high).exp(), (-low).exp()], n }
             }
             // Items are higher where that is better.
-            BITS_PER_BYTE => {
+            "bits_per_byte" => {
                 let Estimate { value, stderr, ci95: [low, high], n } = stats::mean(&items);
                 Estimate { value: -value, stderr, ci95: [-high, -low], n }
             }
@@ -163,7 +166,8 @@ fn nulls_are_nan_vec<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<f64>, D::Err
 impl Trial {
     /// What a recipe did that could not be run.
     pub(super) fn nothing() -> Self {
-        Self { fitness: f64::NAN, tasks: Vec::new(), swap_seconds: 0.0, score_seconds: 0.0, weight_bytes: None }
+        let (swap_seconds, score_seconds, prompt_seconds) = (0.0, 0.0, 0.0);
+        Self { fitness: f64::NAN, tasks: Vec::new(), swap_seconds, score_seconds, prompt_seconds, weight_bytes: None }
     }
 
     /// Questions answered.
@@ -181,6 +185,7 @@ impl Trial {
             tasks,
             swap_seconds: self.swap_seconds + next.swap_seconds,
             score_seconds: self.score_seconds + next.score_seconds,
+            prompt_seconds: self.prompt_seconds + next.prompt_seconds,
             weight_bytes: self.weight_bytes.or(next.weight_bytes),
         }
     }
@@ -301,17 +306,18 @@ fn examine(
     exams: &[(f64, &Prepared)],
     questions: Questions,
     stop: &AtomicBool,
-) -> Result<(f64, Vec<TaskScore>, f64), ScoreError> {
-    let (mut fitness, mut tasks, mut seconds) = (0.0, Vec::new(), 0.0);
+) -> Result<Trial, ScoreError> {
+    let mut trial = Trial { fitness: 0.0, ..Trial::nothing() };
     for (weight, prepared) in exams {
         let total = prepared.task().questions.len();
         let chosen = questions.indices(total);
         let mut go_on = |_, _| !stop.load(Ordering::Relaxed);
         let score = prepared.score(live, &chosen, &mut Progress::new(&mut go_on))?;
-        fitness += weight * score.fitness();
-        seconds += score.elapsed.as_secs_f64();
+        trial.fitness += weight * score.fitness();
+        trial.score_seconds += score.elapsed.as_secs_f64();
+        trial.prompt_seconds += score.work.prompt_time.as_secs_f64();
         let Score { metric, estimate, items, .. } = score;
-        tasks.push(TaskScore {
+        trial.tasks.push(TaskScore {
             task: prepared.task().name.clone(),
             metric: metric.to_owned(),
             value: estimate.value,
@@ -320,7 +326,7 @@ fn examine(
             items,
         });
     }
-    Ok((fitness, tasks, seconds))
+    Ok(trial)
 }
 
 impl Scorer for LiveScorer<'_> {
@@ -336,8 +342,7 @@ impl Scorer for LiveScorer<'_> {
         let exams: Vec<(f64, &Prepared)> =
             self.exams.iter().map(|e| (e.weight, if test { &e.test } else { &e.search })).collect();
         let live = self.live.as_mut().expect("the swap has started it");
-        let (fitness, tasks, score_seconds) = examine(live, &exams, questions, self.stop)?;
-        Ok(Trial { fitness, tasks, swap_seconds, score_seconds, weight_bytes: Some(bytes) })
+        Ok(Trial { swap_seconds, weight_bytes: Some(bytes), ..examine(live, &exams, questions, self.stop)? })
     }
 
     /// With the parent's own vocabulary and chat template, which may differ from the merged model's.
@@ -357,7 +362,6 @@ impl Scorer for LiveScorer<'_> {
             Live::of_file(path, shared, self.settings, size).map_err(failed)?
         };
         let exams: Vec<(f64, &Prepared)> = exams.iter().map(|(w, p)| (*w, p)).collect();
-        let (fitness, tasks, score_seconds) = examine(&mut live, &exams, Questions::Test, self.stop)?;
-        Ok(Trial { fitness, tasks, swap_seconds: 0.0, score_seconds, weight_bytes: None })
+        Ok(examine(&mut live, &exams, Questions::Test, self.stop)?)
     }
 }

@@ -1,6 +1,5 @@
 //! The search itself: ask, score, journal, tell; then the finalists, then the test.
 
-use std::collections::HashSet;
 use std::time::Instant;
 
 use super::belief::{Belief, Chosen, belief};
@@ -12,7 +11,6 @@ use crate::recipe::Recipe;
 use crate::score::ScoreError;
 
 /// What happens, for whoever watches.
-#[derive(Debug)]
 pub enum Event<'a> {
     /// A candidate has its score.
     Candidate {
@@ -29,6 +27,8 @@ pub enum Event<'a> {
     },
     /// Something else is being scored.
     Phase(&'a str),
+    /// A score has been written down.
+    Journalled(&'a Journal),
 }
 
 /// How a search ended.
@@ -127,18 +127,7 @@ pub fn evolve(
         Err(EvolveError::Score(ScoreError::Cancelled)) => None,
         Err(error) => return Err(error),
     };
-    let ended: HashSet<(usize, usize)> = run.journal.candidates().map(|c| (c.stage, c.evaluation)).collect();
-    let trials = || {
-        run.journal.entries().iter().filter_map(|entry| match entry {
-            Entry::Start(_) => None,
-            // Part of what the candidate did, unless the search was stopped in the middle of a race.
-            Entry::Rung { stage, evaluation, .. } if ended.contains(&(*stage, *evaluation)) => None,
-            Entry::Candidate { trial, .. }
-            | Entry::Rung { trial, .. }
-            | Entry::Finalist { trial, .. }
-            | Entry::Test { trial, .. } => Some(trial),
-        })
-    };
+    let trials = || run.journal.trials();
     let weights: Vec<f64> = config.tasks.iter().map(|task| task.weight).collect();
     let of = tested.as_deref().unwrap_or_default();
     let best = run.best.as_ref();
@@ -257,6 +246,7 @@ impl Run<'_> {
         }
         let trial = self.measured(work)?;
         self.journal.append(entry(trial.clone()))?;
+        (self.watch)(Event::Journalled(self.journal));
         Ok(trial)
     }
 

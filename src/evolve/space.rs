@@ -4,6 +4,7 @@ use super::catcma::{CatCma, Told};
 use super::cmaes::{CmaError, CmaEs, CmaOptions, StopReason};
 use super::nsga2::Nsga2;
 use super::sepcma::SepCmaEs;
+use super::warm::WarmStart;
 use super::{Algorithm, Config, EvolveError, Genome, PathGenome, Search};
 use crate::recipe::Recipe;
 
@@ -26,6 +27,9 @@ pub trait Space {
 
     /// Number of genes.
     fn genes(&self) -> usize;
+
+    /// What each gene is called.
+    fn names(&self) -> Vec<String>;
 
     /// Which of the genes behind the switches matter to this recipe.
     fn active(&self, _genes: &[f64]) -> Vec<bool> {
@@ -168,6 +172,21 @@ impl Stages {
     pub fn genes(&self) -> Vec<usize> {
         let weights = self.genome.iter().map(|genome| genome.genes());
         weights.chain(self.path.iter().map(|path| path.genes())).collect()
+    }
+
+    /// What the genes of each space are called.
+    pub fn gene_names(&self) -> Vec<Vec<String>> {
+        let weights = self.genome.iter().map(|genome| genome.names());
+        weights.chain(self.path.iter().map(|path| path.names())).collect()
+    }
+
+    /// The same, of which the weights start from what another study found.
+    pub fn warmed(self, warm: Option<&WarmStart>) -> Self {
+        let warmed = |genome: Genome| match warm {
+            Some(warm) => genome.warmed(warm.clone()),
+            None => genome,
+        };
+        Self { genome: self.genome.map(warmed), ..self }
     }
 
     /// One recipe of each space, to see that such recipes fit the models before a search begins.

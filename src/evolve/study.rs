@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::space::{Space, Stages};
 use super::{Candidate, Config, Entry, EvolveError, Identity, Journal, Outcome, Questions, Scorer, Trial, evolve};
-use crate::recipe::Recipe;
+use crate::recipe::{MAX_BLOCKS, Recipe};
 use crate::score::ScoreError;
 
 /// What a folder tells of a search.
@@ -33,26 +33,36 @@ impl Scorer for Nobody {
 }
 
 impl Study {
-    /// Reads the search in `folder`; `layers` tells the blocks of its models, given the digest of each.
+    /// Reads the search in `folder`, also while it runs.
     ///
     /// # Errors
     /// [`EvolveError`] for a journal that is missing or damaged, or one of another version whose recipes would be others now.
-    pub fn read(
-        folder: &Path,
-        layers: impl FnOnce(&Identity) -> Result<Vec<u32>, EvolveError>,
-    ) -> Result<Self, EvolveError> {
+    pub fn read(folder: &Path) -> Result<Self, EvolveError> {
         let mut journal = Journal::read(folder)?;
-        let Some(Entry::Start(identity)) = journal.entries().first().cloned() else {
-            let problem = "the first line must be `start`".to_owned();
-            return Err(EvolveError::Journal { path: journal.path().to_owned(), line: 1, problem });
+        let Some(identity) = journal.identity().cloned() else {
+            let problem = "it does not say what is searched".to_owned();
+            return Err(EvolveError::Journal { path: journal.path().to_owned(), problem });
         };
-        let config = Config::parse(identity.evolve.clone(), Path::new("evolve.yaml"))?;
-        let stages = Stages::new(&config, &layers(&identity)?)?;
-        // One that came to its end had this budget, whatever the file says.
+        let config = Config::parse(identity.evolve.clone(), &identity.file)?;
+        if identity.blocks.len() != config.models.len() {
+            let problem = format!("it knows {} models and names {}", identity.blocks.len(), config.models.len());
+            return Err(EvolveError::Journal { path: journal.path().to_owned(), problem });
+        }
+        if let Some(blocks) = identity.blocks.iter().find(|blocks| **blocks as usize > MAX_BLOCKS) {
+            let problem = format!("it knows a model of {blocks} blocks; the most are {MAX_BLOCKS}");
+            return Err(EvolveError::Journal { path: journal.path().to_owned(), problem });
+        }
+        let stages = Stages::new(&config, &identity.blocks)?.warmed(identity.warm_start.as_ref());
+        // One that came to its end had this budget, whatever was wanted.
         let ended = journal.entries().iter().any(|entry| matches!(entry, Entry::Test { .. }));
-        let budget = if ended { journal.candidates().count() } else { config.budget() };
+        let budget = if ended { journal.candidates().count() } else { identity.budget };
         let outcome = evolve(&config, &stages, budget, identity.seed, &mut Nobody, &mut journal, &mut |_| {})?;
         Ok(Self { config, identity, outcome, stages, journal })
+    }
+
+    /// Everything that was written down.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// The candidates in the order scored.
@@ -65,7 +75,7 @@ impl Study {
     /// # Errors
     /// [`EvolveError::Recipe`] for genes that this version makes no recipe of.
     pub fn recipe(&self, stage: usize, evaluation: usize) -> Result<Option<(Recipe, &Trial)>, EvolveError> {
-        let found = self.candidates().find(|c| (c.stage, c.evaluation) == (stage, evaluation));
+        let found = self.journal.candidate(stage, evaluation);
         let Some(candidate) = found else { return Ok(None) };
         let recipe = match (stage, &self.stages.genome, &self.stages.path) {
             (0, Some(genome), _) => self.decode(genome, &candidate)?,
@@ -82,7 +92,7 @@ impl Study {
     fn decode(&self, space: &dyn Space, candidate: &Candidate) -> Result<Recipe, EvolveError> {
         if candidate.genes.len() != space.genes() {
             let what = "the number of genes".to_owned();
-            return Err(EvolveError::OtherSearch { path: self.journal.path().to_owned(), what });
+            return Err(EvolveError::OtherSearch { path: self.journal.path().to_owned(), what, allowable: false });
         }
         space.decode(candidate.genes)
     }

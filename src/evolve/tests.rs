@@ -10,6 +10,8 @@ mod race;
 mod report;
 mod resume;
 mod search;
+mod studies;
+mod warm;
 
 use std::path::Path;
 
@@ -54,7 +56,9 @@ fn height(recipe: &Recipe) -> f64 {
 fn trial(fitness: f64, items: Vec<f64>) -> Trial {
     let (task, metric) = ("t".to_owned(), "number".to_owned());
     let score = TaskScore { task, metric, value: fitness, stderr: 0.1, ci95: [fitness - 0.2, fitness + 0.2], items };
-    Trial { fitness, tasks: vec![score], swap_seconds: 0.25, score_seconds: 1.5, weight_bytes: None }
+    let times = (0.25, 1.5, 0.5);
+    let (swap_seconds, score_seconds, prompt_seconds) = times;
+    Trial { fitness, tasks: vec![score], swap_seconds, score_seconds, prompt_seconds, weight_bytes: None }
 }
 
 /// Scores recipes by [`height`], with noise that shrinks with the number of questions but is the same for the same questions.
@@ -140,7 +144,8 @@ impl Scorer for Landscape {
 fn identity() -> Identity {
     let pair = |a: &str, b: &str| vec![(a.to_owned(), b.to_owned())];
     let (version, evolve) = ("1".to_owned(), "genome:".to_owned());
-    Identity { version, seed: 3, evolve, tasks: pair("t", "ab"), models: pair("a.gguf", "cd") }
+    let (tasks, models) = (pair("t", "ab"), pair("a.gguf", "cd"));
+    Identity { version, seed: 3, evolve, tasks, models, ..Identity::default() }
 }
 
 fn folder() -> TempDir {

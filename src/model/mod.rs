@@ -12,6 +12,8 @@ mod sampler;
 mod vocabulary;
 mod weights;
 
+use std::ffi::CStr;
+
 pub use chat::Message;
 pub use error::ModelError;
 pub use grammar::{Grammar, MAX_GRAMMAR_BYTES};
@@ -53,6 +55,12 @@ pub struct ContextSize {
 /// Whether llama.cpp was built for an accelerator.
 pub fn offload_supported() -> bool {
     load::backend().supports_gpu_offload()
+}
+
+/// llama.cpp's version, as it says itself.
+pub fn llama_version() -> String {
+    // SAFETY: a static C string that llama.cpp was built with.
+    unsafe { CStr::from_ptr(llama_cpp_sys_2::llama_version()) }.to_string_lossy().into_owned()
 }
 
 /// Routes llama.cpp's logs: kept to explain failures, and with `verbose` shown on stderr.

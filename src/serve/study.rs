@@ -1,6 +1,6 @@
 //! The folder of a search that is shown beside the models: its candidates as recipes over the server's own files.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::parents::{Parents, ParentsError};
-use crate::evolve::{EvolveError, Identity, REPORT_FILE, Study as Search};
+use crate::evolve::{EvolveError, Journal, REPORT_FILE, Stamp, Study as Search};
 use crate::recipe::{Recipe, RecipeError};
 
 /// Longest report that is shown.
@@ -49,9 +49,7 @@ pub enum StudyError {
 /// A folder and what was last read from it.
 pub struct Study {
     folder: PathBuf,
-    /// Blocks of each model, by content.
-    blocks: Vec<(String, u32)>,
-    read: Mutex<Option<(u64, Arc<Search>)>>,
+    read: Mutex<Option<(Stamp, Arc<Search>)>>,
 }
 
 /// What there is to see.
@@ -86,8 +84,7 @@ impl Study {
     /// # Errors
     /// [`StudyError`], also if a model of it is not among `parents`.
     pub fn open(folder: &Path, parents: &Parents) -> Result<Self, StudyError> {
-        let blocks = parents.served().iter().map(|s| (s.fingerprint.clone(), s.block_count)).collect();
-        let study = Self { folder: folder.to_owned(), blocks, read: Mutex::new(None) };
+        let study = Self { folder: folder.to_owned(), read: Mutex::new(None) };
         let search = study.search()?;
         for (name, digest) in &search.identity.models {
             if parents.searched(digest).is_none() {
@@ -100,19 +97,14 @@ impl Study {
     /// The search as its journal is now.
     fn search(&self) -> Result<Arc<Search>, StudyError> {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        let length = fs::metadata(self.folder.join("journal.jsonl")).map_or(0, |meta| meta.len());
+        let stamp = Journal::stamp(&self.folder);
         if let Some((then, search)) = &*read
-            && *then == length
+            && *then == stamp
         {
             return Ok(Arc::clone(search));
         }
-        let layers = |identity: &Identity| {
-            let of = |digest: &String| self.blocks.iter().find(|(d, _)| d == digest).map(|(_, blocks)| *blocks);
-            // A file that is not there has some blocks; which, does not matter: the study is then refused.
-            Ok(identity.models.iter().map(|(_, digest)| of(digest).unwrap_or(1)).collect())
-        };
-        let search = Arc::new(Search::read(&self.folder, layers)?);
-        *read = Some((length, Arc::clone(&search)));
+        let search = Arc::new(Search::read(&self.folder)?);
+        *read = Some((stamp, Arc::clone(&search)));
         Ok(search)
     }
 

@@ -6,8 +6,9 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use ggraft::evolve::{JOURNAL_FILE, Journal};
 use serde_json::Value;
 
 use crate::support::{Folder, Output, choice_task, ggraft, lines, program, quickstart, target_task};
@@ -80,10 +81,10 @@ impl Small {
         fs::read_to_string(self.out(out).join("best.yaml")).unwrap()
     }
 
-    /// The whole lines of a journal: a kill may leave a part of one more.
-    fn journal(&self, out: &str) -> String {
-        let text = fs::read_to_string(self.out(out).join("journal.jsonl")).unwrap();
-        text[..=text.rfind('\n').unwrap()].to_owned()
+    /// Every entry of a journal, in letters that tell all numbers apart.
+    fn journal(&self, out: &str) -> Vec<String> {
+        let journal = Journal::read(&self.out(out)).unwrap();
+        journal.entries().iter().map(|entry| format!("{entry:?}")).collect()
     }
 
     /// Resumes the search in `out` and asserts that it ends as the undisturbed one did.
@@ -122,7 +123,11 @@ fn scores(json: &Value) -> Value {
     let mut json = json.clone();
     json["best"].as_object_mut().unwrap().remove("recipe");
     let object = json.as_object_mut().unwrap();
-    for changing in ["seconds", "swap_seconds_total", "disk_write_bytes", "journal_bytes"] {
+    let journal = ["journal_bytes", "journal_bytes_per_candidate", "journal_disk_write_bytes"];
+    for changing in ["seconds", "swap_seconds_total", "prompt_seconds_total", "candidates_per_hour", "disk_write_bytes"]
+        .into_iter()
+        .chain(journal)
+    {
         object.remove(changing).unwrap_or_else(|| panic!("no `{changing}`"));
     }
     json
@@ -175,7 +180,7 @@ fn a_search_prints_what_the_contract_promises_and_writes_only_into_its_folder() 
 
     assert_eq!(json["best"]["recipe"].as_str().unwrap(), small.out("deep/out/best.yaml").to_str().unwrap());
     let mut after = files(&small.out(""));
-    for name in ["journal.jsonl", "best.yaml", "report.html"] {
+    for name in ["journal.sqlite", "best.yaml", "report.html"] {
         assert!(after.remove(&small.out("deep/out").join(name)).is_some_and(|(size, _)| size > 0), "no {name}");
     }
     assert_eq!(after, before, "files outside the out folder, or strange ones in it");
@@ -278,32 +283,84 @@ fn resuming_does_not_score_again_what_the_journal_has() {
     small.run_until("out", &[], "candidate 9:").kill();
     let before = small.journal("out");
     small.run("out", &["--resume"]).json();
-    assert!(small.journal("out").starts_with(&before), "old lines were changed");
-    let candidates = |journal: &str| journal.lines().filter(|line| line.starts_with("{\"kind\":\"candidate\"")).count();
+    let after = small.journal("out");
+    assert!(after.starts_with(&before), "old entries were changed");
+    let candidates = |journal: &[String]| journal.iter().filter(|entry| entry.starts_with("Candidate")).count();
     assert!(candidates(&before) >= 9);
-    assert_eq!(candidates(&small.journal("out")), BUDGET as usize);
+    assert_eq!(candidates(&after), BUDGET as usize);
+}
+
+/// `kill -9` after so many milliseconds, drawn at random as often as `kills`, until the search ends; each time the journal is whole.
+fn killed_at_random(small: &Small, out: &str, kills: usize, most_ms: u64, seed: u64) -> (usize, Vec<usize>) {
+    let mut random = crate::support::Random(seed);
+    let mut seen = Vec::new();
+    let (mut died, mut counts) = (0, Vec::new());
+    for _ in 0..kills {
+        let resume = small.out(out).join(JOURNAL_FILE).exists();
+        let mut command = program();
+        command
+            .args(small.args(out, if resume { &["--resume"] } else { &[] }))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let share = f64::from(random.next() + 1.0) / 2.0;
+        std::thread::sleep(Duration::from_millis((share * most_ms as f64) as u64));
+        child.kill().unwrap();
+        died += usize::from(!child.wait().unwrap().success());
+        if !small.out(out).join(JOURNAL_FILE).exists() {
+            continue;
+        }
+        // What was told stays as it was; a journal without a first entry is one that was never begun.
+        match Journal::read(&small.out(out)) {
+            Ok(journal) => {
+                let entries: Vec<String> = journal.entries().iter().map(|entry| format!("{entry:?}")).collect();
+                assert!(entries.starts_with(&seen), "entries were lost or changed");
+                seen = entries;
+                counts.push(seen.len());
+            }
+            Err(error) => assert!(seen.is_empty() && error.to_string().contains("nothing is in it yet"), "{error}"),
+        }
+    }
+    (died, counts)
 }
 
 #[test]
-fn a_last_line_cut_short_by_a_crash_is_dropped() {
+fn a_search_killed_at_random_moments_ends_with_the_undisturbed_recipe() {
     let small = Small::new();
     let undisturbed = small.undisturbed();
     let journal = small.journal("undisturbed");
-    let ends: Vec<usize> = journal.match_indices('\n').map(|(at, _)| at + 1).collect();
-    // Cut inside the first line, inside a candidate, just before a line's end, inside the test phase.
-    for (i, cut) in [ends[0] / 2, ends[4] + 40, ends[7] - 1, ends[ends.len() - 3] + 5].into_iter().enumerate() {
-        let out = format!("cut-{i}");
-        small.0.write(&format!("{out}/journal.jsonl"), &journal[..cut]);
-        small.assert_resumes(&out, &undisturbed);
-        // And the journal that this leaves is a whole one.
-        small.assert_resumes(&out, &undisturbed);
+    // `GGRAFT_TEST_KILLS=20` is the long run.
+    let kills = std::env::var("GGRAFT_TEST_KILLS").map_or(4, |kills| kills.parse().unwrap());
+    let most_ms = if kills > 4 { 900 } else { 500 };
+    let (died, counts) = killed_at_random(&small, "killed", kills, most_ms, 5);
+    assert!(died > 0, "it always came to its end before");
+    let resume: &[&str] = if small.out("killed").join(JOURNAL_FILE).exists() { &["--resume"] } else { &[] };
+    let json = small.run("killed", resume).json();
+    assert_eq!((scores(&json), small.best("killed")), undisturbed);
+    let timeless = |journal: &[String]| -> Vec<String> {
+        journal.iter().map(|entry| entry.split("swap_seconds").next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(timeless(&small.journal("killed")), timeless(&journal));
+    eprintln!("{died} of {kills} died, with {counts:?} of {} entries written down", journal.len());
+}
+
+#[test]
+fn a_damaged_journal_is_not_passed_over() {
+    let small = Small::new();
+    small.run("out", &[]).json();
+    let path = small.out("out").join(JOURNAL_FILE);
+    let whole = fs::read(&path).unwrap();
+    for at in [0, 100, 4096, whole.len() - 4096] {
+        let mut bytes = whole.clone();
+        bytes[at..at + 16].fill(0x55);
+        fs::write(&path, &bytes).unwrap();
+        let done = small.run("out", &["--resume"]);
+        let error = done.error(2);
+        assert!(error.contains(path.to_str().unwrap()) && error.contains("another `--out`"), "{error}");
+        assert!(fs::read(&path).unwrap() == bytes, "the damaged file was changed");
     }
-    // Damage anywhere else is not passed over.
-    let damaged = journal.replacen("{\"kind\":\"candidate\"", "{\"kind\":\"candid", 1);
-    let path = small.0.write("damaged/journal.jsonl", damaged);
-    let done = small.run("damaged", &["--resume"]);
-    let error = done.error(2);
-    assert!(error.contains(&format!("{}:2: ", path.display())) && error.contains("another `--out`"), "{error}");
+    fs::write(&path, whole).unwrap();
+    small.run("out", &["--resume"]).json();
 }
 
 #[test]
@@ -315,7 +372,7 @@ fn resuming_another_search_is_refused_and_the_change_named() {
         let done = small.run("out", &[&["--resume"], more].concat());
         let error = done.error(2);
         assert!(
-            error.contains("journal.jsonl` is the journal of another search") && error.contains(what),
+            error.contains("journal.sqlite` is the journal of another search") && error.contains(what),
             "{what:?} not in {error}"
         );
         assert_eq!(small.journal("out"), before, "the journal was touched");
@@ -344,7 +401,15 @@ fn resuming_another_search_is_refused_and_the_change_named() {
     *other.last_mut().unwrap() ^= 1;
     small.0.write("ja.gguf", other);
     refused(&[], "ja.gguf` changed");
-    small.0.write("ja.gguf", model);
+
+    // Told to, it goes on with the other model all the same, and with the first one again.
+    let json = small.run("out", &["--resume", "--allow-changed"]).json();
+    assert_eq!(json["evaluations"], BUDGET);
+    small.0.write("ja.gguf", &model);
+    refused(&[], "ja.gguf` changed");
+    small.run("out", &["--resume", "--allow-changed"]).json();
+    let started = small.journal("out").iter().filter(|entry| entry.starts_with("Start")).count();
+    assert_eq!(started, 3);
 
     // All restored: it goes on. More candidates are no other search.
     let json = small.run("out", &["--resume", "--max-evals", "14"]).json();
@@ -403,13 +468,12 @@ fn a_hybrid_search_has_one_journal_one_recipe_and_one_report_for_weights_and_pat
     let json = small.run("out", &[]).json();
     assert_eq!((&json["evaluations"], &json["disk_write_bytes"]), (&12.into(), &0.into()));
     assert!(json["best_weights"]["test_score"].is_number(), "{json}");
-    let candidates: Vec<Value> = small.journal("out").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let of = |stage: u64| candidates.iter().filter(move |c| c["kind"] == "candidate" && c["stage"] == stage);
+    let journal = Journal::read(&small.out("out")).unwrap();
+    let of = |stage: usize| journal.candidates().filter(move |c| c.stage == stage);
     assert_eq!((of(0).count(), of(1).count()), (4, 8));
     // A gene for each model and group of four layers; then a switch and a gain for each block of the merge and of `ja`.
-    let genes = |c: &Value| c["genes"].as_array().unwrap().len();
-    assert!(of(0).all(|c| genes(c) == 4) && of(1).all(|c| genes(c) == 2 * 16), "{:?}", of(1).next());
-    assert!(of(1).any(|c| c["trial"]["fitness"] != 0.0), "no path could answer anything");
+    assert!(of(0).all(|c| c.genes.len() == 4) && of(1).all(|c| c.genes.len() == 2 * 16));
+    assert!(of(1).any(|c| c.trial.fitness != 0.0), "no path could answer anything");
 
     let best = small.out("out").join("best.yaml");
     let task = small.out("target.yaml");

@@ -931,7 +931,7 @@ fn what_cannot_be_served_is_refused_before_anything_listens() {
     assert!(refuse(&[folder.write("y.yaml", template).to_str().unwrap()]).contains("chat template"));
     let recipe = quickstart("recipe.yaml");
     let recipe = recipe.to_str().unwrap();
-    assert!(refuse(&[recipe, "--study", folder.path("none").to_str().unwrap()]).contains("journal.jsonl"));
+    assert!(refuse(&[recipe, "--study", folder.path("none").to_str().unwrap()]).contains("journal.sqlite"));
     assert!(refuse(&[recipe, "--cors-origin", "*"]).contains("`*`"));
     assert!(refuse(&[recipe, "--api-key", ""]).contains("--api-key"));
     let server = Server::quickstart(&[]);

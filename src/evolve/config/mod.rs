@@ -45,16 +45,18 @@ pub struct Config {
     pub path: Option<PathSpec>,
     /// What makes a recipe good.
     pub tasks: Vec<Goal>,
-    /// What is searched for at once, if it is more than the sum of the tasks.
-    pub objectives: Option<Objectives>,
     /// Most questions of each task to search on.
     pub limit: Option<usize>,
     /// Whether tasks must put their questions into chat templates, if the file says so.
     pub chat: Option<bool>,
+    /// What is searched for at once, if it is more than the sum of the tasks.
+    pub objectives: Option<Objectives>,
     /// How the space is searched; of two the first.
     pub search: Search,
     /// How the space of paths is searched.
     pub path_search: Option<Search>,
+    /// The out folder of a study of the same genes, from whose best candidates weights start: as written, and where it is.
+    pub warm_start: Option<(String, PathBuf)>,
 }
 
 /// One task that recipes are scored on.
@@ -164,9 +166,6 @@ impl Config {
         let failed = |source| EvolveError::Read { path: path.to_owned(), source };
         let mut text = String::new();
         File::open(path).and_then(|f| f.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)).map_err(failed)?;
-        if text.len() as u64 > MAX_FILE_BYTES {
-            return Err(EvolveError::TooLong { path: path.to_owned(), limit: MAX_FILE_BYTES });
-        }
         Self::parse(text, path)
     }
 
@@ -175,6 +174,9 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn parse(text: String, file: &Path) -> Result<Self, EvolveError> {
+        if text.len() as u64 > MAX_FILE_BYTES {
+            return Err(EvolveError::TooLong { path: file.to_owned(), limit: MAX_FILE_BYTES });
+        }
         let form: FileForm = yaml::read_knowing(&text, &RECIPE_KEYS).map_err(|e| invalid(file, e.place, e.message))?;
         let check = Check { file };
         check.mergekit_leftovers(&form)?;
@@ -215,6 +217,12 @@ impl Config {
         if form.tasks.value.is_empty() {
             return check.refuse(&form.tasks, "`tasks` is empty: name at least one task file");
         }
+        let warm_start = match &form.search.warm_start {
+            Some(at) if genome.is_none() => {
+                return check.refuse(at, "`warm_start` is for weights, and `space: data_flow` searches none");
+            }
+            other => other.as_ref().map(|at| (at.value.clone(), check.path(&at.value))),
+        };
         let names: Vec<String> = form.tasks.value.iter().map(|t| check.task_name(&t.value)).collect();
         let tasks = form.tasks.value.into_iter().map(|t| check.goal(t)).collect::<Result<_, _>>()?;
         let objectives = check.objectives(&form.search, space, &names)?;
@@ -225,11 +233,12 @@ impl Config {
             genome,
             path,
             tasks,
-            objectives,
             limit,
             chat,
+            objectives,
             search,
             path_search,
+            warm_start,
         })
     }
 }

@@ -101,6 +101,7 @@ pub(super) struct SearchForm {
     pub seed: Option<u64>,
     pub minibatch: Option<Spanned<usize>>,
     pub finalists: Option<Spanned<usize>>,
+    pub warm_start: Option<Spanned<String>>,
     pub restarts: Option<usize>,
     pub race: Option<Spanned<RaceForm>>,
     pub objectives: Option<Spanned<Vec<Spanned<String>>>>,

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::*;
-use crate::evolve::picture::path_picture;
+use crate::evolve::report::path_picture;
 use crate::recipe::Hop;
 
 /// The report of a search with these model names and search settings.
@@ -58,7 +58,7 @@ fn report_needs_no_network() {
 #[test]
 fn stopped_search_has_a_report_that_says_so() {
     let (html, _) = report(["a.gguf", "b.gguf"], "", Some(12));
-    assert!(html.contains("stopped before its end") && !html.contains("<table>"));
+    assert!(html.contains("stopped before its end") && !html.contains("On questions the search never saw"));
     let (html, _) = report(["a.gguf", "b.gguf"], "", Some(0));
     assert!(html.contains("No plot"));
 }
@@ -136,4 +136,107 @@ fn report_shows_the_path_and_where_paths_begin() {
     assert!(html.contains("The first 12 candidates mix weights"));
     let (html, dots) = text("parameter", ", merge_method: linear, layer_granularity: 4");
     assert!(dots == 0 && !html.contains("<title>position") && !html.contains("each dot is a block"));
+}
+
+/// Models of two tasks with names that would be HTML; `extreme` gives scores that can hardly be drawn.
+struct TwoTasks {
+    extreme: bool,
+    calls: usize,
+}
+
+impl TwoTasks {
+    fn trial(&mut self) -> Trial {
+        self.calls += 1;
+        let x = self.calls as f64;
+        let values = match self.extreme {
+            true => [[f64::MAX, -f64::MAX, f64::INFINITY, f64::NAN, 1e-320][self.calls % 5], -1e300],
+            false => [0.5 + (x * 0.7).sin() / 3.0, 8.0 + (x * 0.4).cos()],
+        };
+        let task = |(task, metric, value): (&str, &str, f64)| TaskScore {
+            task: task.to_owned(),
+            metric: metric.to_owned(),
+            value,
+            stderr: 0.05,
+            ci95: [value - 0.1, value + 0.1],
+            items: vec![1.0; 4],
+        };
+        let named = [("<script>a</script>", "number", values[0]), ("\"b\" & <i>", "perplexity", values[1])];
+        Trial { fitness: values[0], tasks: named.map(task).to_vec(), ..trial(0.0, Vec::new()) }
+    }
+}
+
+impl Scorer for TwoTasks {
+    fn recipe(&mut self, _recipe: &Recipe, _questions: Questions) -> Result<Trial, EvolveError> {
+        Ok(self.trial())
+    }
+
+    fn parent(&mut self, _model: usize) -> Result<Trial, EvolveError> {
+        Ok(self.trial())
+    }
+}
+
+fn report_of_two_tasks(extreme: bool, genome: &str, search: &str) -> String {
+    let tasks = "tasks: [{task: t.yaml, test: t.jsonl}, {task: u.yaml, test: t.jsonl, weight: 0.5}]";
+    let text = format!("genome: {{models: [a.gguf, b.gguf]{genome}}}\n{tasks}\nsearch: {{budget: 40, {search}}}\n");
+    let config = Config::parse(text, Path::new("e.yaml")).unwrap();
+    let (folder, stages) = (folder(), stages(&config));
+    let mut journal = Journal::open(folder.path(), false, identity().over(&stages)).unwrap();
+    let mut scorer = TwoTasks { extreme, calls: 0 };
+    let outcome = evolve(&config, &stages, 40, 0, &mut scorer, &mut journal, &mut |_| ()).unwrap();
+    write_report(folder.path(), &config, &journal, &outcome, "").unwrap();
+    fs::read_to_string(folder.path().join("report.html")).unwrap()
+}
+
+#[test]
+fn several_tasks_have_a_picture_of_what_one_costs_the_other() {
+    let html = report_of_two_tasks(false, ", merge_method: linear, layer_granularity: 4", "");
+    assert!(html.contains("What one task costs the other"));
+    assert!(!html.contains("<script") && !html.contains("<i>"), "{html}");
+    assert!(html.contains("number (higher is better)") && html.contains("perplexity (lower is better)"));
+    assert!(html.contains("weighted sum of the tasks"));
+    let (one, _) = report(["a.gguf", "b.gguf"], "", None);
+    assert!(!one.contains("What one task costs the other"));
+}
+
+#[test]
+fn weights_have_a_map_by_model_and_layer_and_genes_a_picture_each_or_a_grid() {
+    let html = report_of_two_tasks(false, ", merge_method: ties, base_model: a.gguf, layer_granularity: 4", "");
+    for row in ["weight of a", "weight of b", "density of a", "density of b"] {
+        assert!(html.contains(&format!("text-anchor=\"end\">{row}</text>")), "{row}");
+    }
+    assert_eq!(html.matches("<figure>").count(), 8);
+    assert!(html.contains("<figcaption>density of b, layers 4-7: "), "{html}");
+    let html = report_of_two_tasks(false, ", merge_method: linear, layer_granularity: 1, filters: [mlp]", "");
+    assert!(html.matches("<figure>").count() == 0 && html.contains(">weight of b, layer 7, others</text>"));
+    assert!(html.contains(">weight of a, mlp</text>"), "the map has a row for each filter");
+    let html = report_of_two_tasks(false, ", merge_method: slerp, layer_granularity: 4", "");
+    assert!(html.contains("text-anchor=\"end\">t</text>"));
+    let html = report_of_two_tasks(false, "", "space: data_flow");
+    assert!(html.contains("Blocks on paths over generations") && html.contains(">b 7, round 3</text>"));
+}
+
+#[test]
+fn scores_that_cannot_be_drawn_do_not_keep_the_report_from_being_written() {
+    for (genome, space) in [(", merge_method: linear, layer_granularity: 4", ""), ("", "space: data_flow")] {
+        let html = report_of_two_tasks(true, genome, space);
+        assert!(html.contains("No plot: no axis can be drawn") && html.contains("How to repeat it"), "{html}");
+    }
+}
+
+#[test]
+fn report_of_a_running_search_looks_again_and_tells_how_far_it_is() {
+    let (folder, _) = studies::study("parameter", Some(7));
+    let study = Study::read(folder.path()).unwrap();
+    refresh_report(folder.path(), &study, "merge_method: linear", 15).unwrap();
+    let html = fs::read_to_string(folder.path().join(REPORT_FILE)).unwrap();
+    assert!(
+        html.contains("<meta http-equiv=refresh content=15>") && html.contains("7 of 10 candidates, about 5.2 s left")
+    );
+    assert!(html.contains("best search score so far") && !html.contains("On questions the search never saw"));
+    let mut names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, [JOURNAL_FILE, REPORT_FILE], "no part of a report is left");
+    write_report(folder.path(), &study.config, study.journal(), &study.outcome, "").unwrap();
+    let html = fs::read_to_string(folder.path().join(REPORT_FILE)).unwrap();
+    assert!(!html.contains("http-equiv") && html.contains("stopped before its end"));
 }

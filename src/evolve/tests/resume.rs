@@ -1,7 +1,6 @@
 //! Searches that were killed or stopped, and go on as if nothing had happened.
 
-use std::fs;
-
+use super::journal::cut;
 use super::*;
 
 const BUDGET: usize = 26;
@@ -16,35 +15,57 @@ fn scorer() -> Landscape {
 }
 
 /// The journal of a search that nobody disturbed, and its best.
-fn undisturbed() -> (Vec<u8>, (Vec<u64>, u64, Option<usize>)) {
+fn undisturbed() -> (Vec<String>, (Vec<u64>, u64, Option<usize>)) {
     let folder = folder();
     let outcome = run_in(folder.path(), false, &settings(), BUDGET, 7, &mut scorer());
     (journal_in(&folder), best_of(&outcome))
 }
 
-fn journal_in(folder: &TempDir) -> Vec<u8> {
-    fs::read(folder.path().join("journal.jsonl")).unwrap()
+/// Every entry, in letters that tell all numbers apart.
+pub(super) fn journal_in(folder: &TempDir) -> Vec<String> {
+    Journal::read(folder.path()).unwrap().entries().iter().map(|entry| format!("{entry:?}")).collect()
 }
 
 #[test]
-fn every_prefix_of_a_journal_ends_in_the_same_search() {
+fn every_beginning_of_a_journal_ends_in_the_same_search() {
     let (whole, best) = undisturbed();
-    assert!(whole.windows(4).any(|w| w == b"null"), "a score is missing");
-    let ends: Vec<usize> = whole.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(i, _)| i + 1).collect();
+    assert!(whole.iter().any(|entry| entry.contains("NaN")), "a score is missing");
     // The start, all candidates, the mean and two finalists, two parents, the uniform merge and the best.
-    assert_eq!(ends.len(), 1 + BUDGET + 3 + 4);
-    let starts = std::iter::once(0).chain(ends.iter().copied());
-    let cuts = starts.zip(&ends).flat_map(|(start, end)| [start, start + 1, (start + end) / 2, end - 1]);
-    for cut in cuts.chain([whole.len()]) {
-        let folder = folder();
-        fs::write(folder.path().join("journal.jsonl"), &whole[..cut]).unwrap();
+    assert_eq!(whole.len(), 1 + BUDGET + 3 + 4);
+    let folder = folder();
+    run_in(folder.path(), false, &settings(), BUDGET, 7, &mut scorer());
+    for left in 0..whole.len() {
+        cut(folder.path(), whole.len() - left);
         let mut scorer = scorer();
         let outcome = run_in(folder.path(), true, &settings(), BUDGET, 7, &mut scorer);
-        assert_eq!(best_of(&outcome), best, "cut at byte {cut}");
-        assert!(journal_in(&folder) == whole, "cut at byte {cut}");
-        let left = ends.iter().filter(|end| **end > cut.max(ends[0])).count();
-        assert_eq!(scorer.calls(), left, "scored again what was there, cut at byte {cut}");
+        assert_eq!(best_of(&outcome), best, "without the last {left}");
+        assert!(journal_in(&folder) == whole, "without the last {left}");
+        assert_eq!(scorer.calls(), left, "scored again what was there");
     }
+}
+
+#[test]
+fn models_that_changed_are_tested_anew_and_candidates_stay() {
+    let folder = folder();
+    run_in(folder.path(), false, &settings(), BUDGET, 7, &mut scorer());
+    let mut other = identity();
+    other.models[0].1 = "ce".to_owned();
+    let mut journal = Journal::open_changed(folder.path(), other).unwrap();
+    let mut scorer = scorer();
+    evolve(&settings(), &stages(&settings()), BUDGET, 7, &mut scorer, &mut journal, &mut |_| ()).unwrap();
+    assert_eq!(scorer.calls(), 3 + 4, "three finalists, two parents, the uniform merge and the best");
+    assert_eq!(journal.candidates().count(), BUDGET);
+
+    // Also where finalists need not be asked again, because candidates were asked everything.
+    let all = config("population: 6, finalists: 2");
+    let folder = self::folder();
+    run_in(folder.path(), false, &all, 12, 7, &mut self::scorer());
+    let mut other = identity();
+    other.tasks[0].1 = "ce".to_owned();
+    let mut journal = Journal::open_changed(folder.path(), other).unwrap();
+    let mut scorer = self::scorer();
+    evolve(&all, &stages(&all), 12, 7, &mut scorer, &mut journal, &mut |_| ()).unwrap();
+    assert_eq!(scorer.calls(), 3 + 4);
 }
 
 #[test]

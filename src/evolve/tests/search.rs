@@ -19,7 +19,7 @@ fn seed_decides_everything() {
     let search = |seed| {
         let folder = folder();
         let outcome = run_in(folder.path(), false, &config("minibatch: 10"), 50, seed, &mut noisy());
-        (best_of(&outcome), std::fs::read(folder.path().join("journal.jsonl")).unwrap())
+        (best_of(&outcome), format!("{:?}", Journal::read(folder.path()).unwrap().entries()))
     };
     assert_eq!(search(1), search(1));
     assert_ne!(search(1).0, search(2).0);
@@ -131,12 +131,13 @@ fn watchers_see_every_candidate_and_the_best_so_far() {
     let mut journal = Journal::open(folder.path(), false, identity()).unwrap();
     let config = config("population: 6");
     let mut seen = Vec::new();
-    let mut phases = Vec::new();
+    let (mut phases, mut written) = (Vec::new(), 0);
     let mut watch = |event: Event| match event {
         Event::Candidate { evaluations, fitness, best, replayed, .. } => {
             seen.push((evaluations, fitness, best, replayed))
         }
         Event::Phase(name) => phases.push(name.to_owned()),
+        Event::Journalled(journal) => written = journal.entries().len(),
     };
     evolve(&config, &stages(&config), 20, 0, &mut Landscape::default(), &mut journal, &mut watch).unwrap();
     let mut highest = f64::NEG_INFINITY;
@@ -144,7 +145,7 @@ fn watchers_see_every_candidate_and_the_best_so_far() {
         highest = highest.max(*fitness);
         assert_eq!((*evaluations, *best, *replayed), (i + 1, highest, false));
     }
-    assert_eq!(seen.len(), 20);
+    assert_eq!((seen.len(), written), (20, journal.entries().len()));
     assert_eq!(phases, ["finalists", "a.gguf", "b.gguf", "uniform merge", "best recipe"]);
 }
 

@@ -2,23 +2,22 @@
 
 use std::fmt::Write as _;
 
-use super::report::escape;
+use super::escape;
+use super::svg::{COLOURS, WIDTH};
 use crate::recipe::{Hop, Recipe};
 
-/// Width of the picture in pixels.
-const WIDTH: f64 = 900.0;
 /// Height of the plane of dots.
 const HEIGHT: f64 = 300.0;
 /// Room for the labels of the highest dots.
 const TOP: f64 = 16.0;
 /// Room for the labels at the left and below.
 const MARGIN: f64 = 44.0;
+/// Room for the name of the lower axis.
+const LEGEND: f64 = 12.0;
 /// Radius of a dot whose scale is 1, at most; the radius grows with the scale.
 const RADIUS: f64 = 7.0;
 /// Dots that stand at least so far apart have their scale written above them.
 const LABEL_STEP: f64 = 30.0;
-/// One for each model, distinct also for the colour-blind (Okabe and Ito).
-const COLOURS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#666666"];
 
 /// One block passed.
 struct Dot {
@@ -28,7 +27,7 @@ struct Dot {
 }
 
 /// The picture of the path of `recipe`; nothing if it has none.
-pub(super) fn path_picture(recipe: &Recipe) -> Option<String> {
+pub(in crate::evolve) fn path_picture(recipe: &Recipe) -> Option<String> {
     let dots: Vec<Dot> = recipe.path.iter().flat_map(dots).collect();
     let layers = dots.iter().map(|dot| dot.layer).max()? + 1;
     let mut models: Vec<Option<usize>> = Vec::new();
@@ -53,7 +52,7 @@ pub(super) fn path_picture(recipe: &Recipe) -> Option<String> {
     let _ = write!(
         svg,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 -{TOP} {WIDTH} {}\" font-family=\"sans-serif\" font-size=\"13\">",
-        TOP + HEIGHT + MARGIN + 20.0 * models.len() as f64
+        TOP + HEIGHT + MARGIN + LEGEND + 20.0 * models.len() as f64
     );
     let line = dots.iter().enumerate().map(|(i, dot)| format!("{:.1},{:.1}", x(i), y(dot.layer)));
     let line: Vec<String> = line.collect();
@@ -91,8 +90,16 @@ pub(super) fn path_picture(recipe: &Recipe) -> Option<String> {
             HEIGHT + 16.0
         );
     }
+    let _ = write!(
+        svg,
+        "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\" fill=\"#5c6675\">position on the path</text>\
+         <text transform=\"translate(12 {:.1}) rotate(-90)\" text-anchor=\"middle\" fill=\"#5c6675\">block of its model</text>",
+        WIDTH / 2.0,
+        HEIGHT + 34.0,
+        HEIGHT / 2.0
+    );
     for (i, model) in models.iter().enumerate() {
-        let at = HEIGHT + MARGIN + 20.0 * i as f64;
+        let at = HEIGHT + MARGIN + LEGEND + 20.0 * i as f64;
         let count = dots.iter().filter(|dot| dot.model == *model).count();
         let _ = write!(
             svg,
