@@ -208,7 +208,7 @@ fn print_table(outcome: &Outcome, weights: &[f64], best_path: &Path) -> anyhow::
         print(format_args!("{}", table(0, &header, rows)))?;
     }
     if let Some(belief) = &outcome.belief {
-        print(format_args!("{}", what_was_looked_at(belief)))?;
+        print(belief)?;
         for warning in &belief.warnings {
             print(format_args!("warning: {warning}"))?;
         }
@@ -229,20 +229,6 @@ fn print_table(outcome: &Outcome, weights: &[f64], best_path: &Path) -> anyhow::
         best_path.display(),
         best_path.with_file_name("report.html").display()
     ))
-}
-
-/// What the figures of the table rest on.
-fn what_was_looked_at(belief: &Belief) -> String {
-    format!(
-        "chosen from {} candidates and {} finalists on {} search questions, which can show a lead of {:.3} over the best parent; \
-         p-values are corrected for {} comparisons{}",
-        belief.candidates,
-        belief.finalists,
-        belief.search_questions,
-        belief.search_detectable,
-        belief.comparisons.len(),
-        if belief.looks > 1 { format!(" and {} looks at the test questions", belief.looks) } else { String::new() },
-    )
 }
 
 fn front_json(front: &Front) -> Value {

@@ -5,6 +5,8 @@
 //! where answers are right or wrong on one task, and of the bootstrap otherwise. They are corrected for all comparisons shown (Holm 1979) and
 //! for every time that a best recipe was looked at on these questions: a search that goes on after its test looks again.
 
+use std::fmt;
+
 use rand_chacha::ChaCha12Rng;
 
 use super::cmaes::{stream, uniform};
@@ -59,6 +61,23 @@ pub struct Comparison {
     pub p_value: f64,
     /// The same, corrected for all comparisons and looks.
     pub p_adjusted: f64,
+}
+
+impl fmt::Display for Belief {
+    /// What the comparisons rest on.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "chosen from {} candidates and {} finalists on {} search questions, which can show a lead of {:.3} over the best parent; \
+             p-values are corrected for {} comparisons",
+            self.candidates,
+            self.finalists,
+            self.search_questions,
+            self.search_detectable,
+            self.comparisons.len()
+        )?;
+        if self.looks > 1 { write!(f, " and {} looks at the test questions", self.looks) } else { Ok(()) }
+    }
 }
 
 /// How the best recipe was chosen.

@@ -302,19 +302,18 @@ fn an_evolve_file_asking_for_what_there_is_not_is_refused_before_anything_is_wri
     let genome = "genome: {models: [a.gguf, b.gguf], merge_method: linear}\n";
     let tasks = "tasks: [{task: target.yaml, test: target_test.jsonl}]\n";
     let cases = [
-        (format!("{genome}{tasks}search: {{race: true}}\n"), vec!["FILE:3:16: ", "`race` is not supported yet"]),
+        (format!("{genome}{tasks}search: {{race: {{rungs: 1}}}}\n"), vec!["FILE:3:16: ", "`rungs: 1` must be from 2"]),
         (
             format!("{genome}{tasks}search: {{space: hybird}}\n"),
             vec!["FILE:3:17: ", "`hybird`", "did you mean `hybrid`?"],
         ),
-        (format!("{genome}{tasks}limit: 3\n"), vec!["FILE:3:8: ", "`limit` belongs into the task file", "minibatch"]),
+        (format!("{genome}{tasks}random_init: true\n"), vec!["FILE:3:14: ", "`random_init`"]),
         (format!("{genome}{tasks}serch: {{}}\n"), vec!["FILE:3:1: ", "`serch`", "did you mean `search`?"]),
-        (format!("{genome}tasks: [{{task: target.yaml}}]\n"), vec!["FILE:2:", "`test` is missing"]),
         (
             format!("{genome}tasks: [{{name: gsm8k, test: target_test.jsonl}}]\n"),
-            vec!["FILE:2:", "`gsm8k` is no task file"],
+            vec!["FILE:2:", "there is no task file `gsm8k.yaml`"],
         ),
-        (format!("{}{tasks}", genome.replace("linear", "karcher")), vec!["FILE:1:", "no genome for `karcher`"]),
+        (format!("{}{tasks}", genome.replace("linear", "karcher")), vec!["FILE:1:", "`karcher` has nothing to search"]),
         (format!("{}{tasks}", genome.replace("a.gguf, ", "")), vec!["FILE:1:", "at least two models"]),
         (
             format!("{}{tasks}", genome.replace("linear", "linear, layer_granularity: 3")),
@@ -355,7 +354,7 @@ fn a_journal_that_cannot_grow_ends_the_search_with_an_error_and_can_be_resumed()
     })
     .to_string();
     text.push_str("\n#");
-    text.push_str(&"x".repeat(LIMIT_KB * 1024 - text.len() - 200_000));
+    text.push_str(&"x".repeat(LIMIT_KB * 1024 - text.len() - 120_000));
     let evolve = folder.write("evolve.yaml", text);
     let out = folder.path("out");
     let program = program();

@@ -94,6 +94,7 @@ fn page(view: &View, best_yaml: &str) -> String {
         text::cards(view),
         text::verdict(view),
         text::tested(view),
+        text::front(view),
         plots::scores(view),
         genes::section(view),
         weights::section(view),

@@ -4,9 +4,8 @@ use std::fmt::Write as _;
 
 use super::{View, escape};
 use crate::evolve::search::{BEST, Tested};
-use crate::evolve::{Entry, duration};
+use crate::evolve::{Belief, Comparison, Entry, duration};
 use crate::score::PERPLEXITY;
-use crate::score::stats::Paired;
 
 /// Recipes longer than so many lines are folded.
 const SHORT: usize = 30;
@@ -78,10 +77,10 @@ pub(super) fn cards(view: &View) -> String {
     html + "</div>"
 }
 
-/// The model of the search that does best on its own.
+/// The model of the search that is hardest to beat.
 fn best_parent<'a>(view: &'a View) -> Option<&'a Tested> {
-    let models = view.outcome.tested.iter().take(view.config.models.len());
-    models.filter(|t| !t.trial.fitness.is_nan()).max_by(|a, b| a.trial.fitness.total_cmp(&b.trial.fitness))
+    let belief = view.outcome.belief.as_ref()?;
+    view.outcome.tested.get(belief.best_parent)
 }
 
 pub(super) fn verdict(view: &View) -> String {
@@ -98,10 +97,10 @@ pub(super) fn verdict(view: &View) -> String {
     };
     // Its file; where that lies is said below.
     let name = escape(parent.name.rsplit('/').next().unwrap_or(&parent.name));
-    let Some(p) = best.trial.compare(&parent.trial) else { return String::new() };
-    let Paired { won, lost, p_value, .. } = p;
-    let sure = p_value < SIGNIFICANT;
-    let (class, words) = match (sure, won > lost) {
+    let Some(belief) = &view.outcome.belief else { return String::new() };
+    let Comparison { difference, won, lost, p_adjusted, .. } = &belief.comparisons[belief.best_parent];
+    let (sure, better) = (*p_adjusted < SIGNIFICANT, *difference > 0.0);
+    let (class, words) = match (sure, better) {
         (true, true) => {
             (" yes", format!("The best recipe is better than <strong>{name}</strong>, the best of its models."))
         }
@@ -114,12 +113,12 @@ pub(super) fn verdict(view: &View) -> String {
         ),
     };
     let chance = format!(
-        "On {} questions that the search never saw it was better on {won} and worse on {lost}; by chance alone such a difference comes about \
-         with probability {}.",
+        "On {} questions that the search never saw it was better on {won} and worse on {lost}; by chance alone one of so many comparisons \
+         comes to such a difference with probability {}.",
         best.trial.items(),
-        probability(p_value)
+        probability(*p_adjusted)
     );
-    let more = match (sure, won > lost) {
+    let more = match (sure, better) {
         (false, _) => " More test questions would tell smaller differences from chance.",
         _ => "",
     };
@@ -137,11 +136,13 @@ pub(super) fn tested(view: &View) -> String {
     }
     format!(
         "<h2>On questions the search never saw</h2>{}<div class=wide>{}</div><p class=soft>The score is the {}; intervals are 95 %. The last \
-         columns compare with the best recipe on the same questions: how many it did better on, the reverse, and how likely such a \
-         difference is by chance alone (exact McNemar test; for likelihoods a sign test).</p>",
+         columns compare with the best recipe on the same questions: its lead, how many it did better on, the reverse, and how likely such a \
+         difference is by chance alone (exact McNemar test where answers are right or wrong, else a paired bootstrap), by itself and \
+         corrected.</p>{}",
         super::plots::intervals(view),
-        table(tested, &view.weights),
-        measure(view)
+        table(view),
+        measure(view),
+        view.outcome.belief.as_ref().map(basis).unwrap_or_default()
     )
 }
 
@@ -150,22 +151,57 @@ fn probability(p: f64) -> String {
     if p >= 0.001 { format!("{p:.3}") } else { format!("{p:.1e}") }
 }
 
-fn table(tested: &[Tested], weights: &[f64]) -> String {
-    let mut html = String::from("<table><tr><th>model<th>score<th>95 % interval<th>best wins<th>best loses<th>p</tr>");
-    let best = tested.iter().find(|t| t.name == BEST);
-    for t in tested {
-        let (value, [low, high]) = t.trial.summary(weights);
+/// What the comparisons rest on, and what speaks against believing them.
+fn basis(belief: &Belief) -> String {
+    let mut html = format!("<p class=soft>The best recipe was {}.</p>", escape(&belief.to_string()));
+    for warning in &belief.warnings {
+        // Writing to a String cannot fail.
+        let _ = write!(html, "<div class=\"verdict no\">{}</div>", escape(warning));
+    }
+    html
+}
+
+fn table(view: &View) -> String {
+    let mut html = String::from(
+        "<table><tr><th>model<th>score<th>95 % interval<th>lead of the best<th>95 % interval<th>wins<th>loses<th>p<th>corrected p</tr>",
+    );
+    let comparisons = view.outcome.belief.as_ref().map_or(&[][..], |belief| &belief.comparisons);
+    for (i, t) in view.outcome.tested.iter().enumerate() {
+        let (value, [low, high]) = t.trial.summary(&view.weights);
         let class = if t.name == BEST { " class=best" } else { "" };
         // Writing to a String cannot fail.
         let _ = write!(html, "<tr{class}><td>{}<td>{value:.3}<td>{low:.3} – {high:.3}", escape(&t.name));
-        match best.filter(|b| b.name != t.name).and_then(|best| best.trial.compare(&t.trial)) {
-            Some(p) => {
-                let _ = write!(html, "<td>{}<td>{}<td>{}</tr>", p.won, p.lost, probability(p.p_value));
+        match comparisons.get(i) {
+            Some(c) => {
+                let ([low, high], p, corrected) = (c.ci95, probability(c.p_value), probability(c.p_adjusted));
+                let lead = format!("<td>{:+.3}<td>{low:+.3} – {high:+.3}", c.difference);
+                let _ = write!(html, "{lead}<td>{}<td>{}<td>{p}<td>{corrected}</tr>", c.won, c.lost);
             }
-            None => html.push_str("<td><td><td></tr>"),
+            None => html.push_str("<td><td><td><td><td><td></tr>"),
         }
     }
     html + "</table>"
+}
+
+/// The recipes that none other beats in every objective.
+pub(super) fn front(view: &View) -> String {
+    let Some(front) = &view.outcome.front else { return String::new() };
+    let mut html =
+        String::from("<h2>Recipes that none other beats in everything</h2><div class=wide><table><tr><th>candidate");
+    // Writing to a String cannot fail.
+    for objective in &front.objectives {
+        let _ = write!(html, "<th>{}", escape(objective));
+    }
+    html.push_str("<th></tr>");
+    for point in &front.points {
+        let class = if point.picked { " class=best" } else { "" };
+        let _ = write!(html, "<tr{class}><td>{}", point.evaluation);
+        for value in &point.values {
+            let _ = if value.abs() < 10.0 { write!(html, "<td>{value:.3}") } else { write!(html, "<td>{value}") };
+        }
+        html.push_str(if point.picked { "<td>picked</tr>" } else { "<td></tr>" });
+    }
+    html + "</table></div><p class=soft>On all search questions; <code>pick</code> says which of them is the best recipe.</p>"
 }
 
 pub(super) fn cost(view: &View) -> String {

@@ -29,6 +29,8 @@ fn report_shows_everybody_with_score_interval_and_comparison() {
     }
     // The parents get everything wrong and the best gets everything right.
     assert!(html.contains(&format!("<td>{QUESTIONS}<td>0<td>")), "{html}");
+    let belief = outcome.belief.as_ref().expect("a search that ended");
+    assert!(html.contains(&belief.to_string()) && html.contains("corrected p"), "{belief}");
     assert_eq!(html.matches("class=best").count(), 1);
     assert!(html.contains("30 candidates"));
     assert!(html.matches("<circle").count() >= 30, "a point for every candidate");
