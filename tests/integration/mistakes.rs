@@ -311,7 +311,7 @@ fn an_evolve_file_asking_for_what_there_is_not_is_refused_before_anything_is_wri
         (format!("{genome}{tasks}serch: {{}}\n"), vec!["FILE:3:1: ", "`serch`", "did you mean `search`?"]),
         (
             format!("{genome}tasks: [{{name: gsm8k, test: target_test.jsonl}}]\n"),
-            vec!["FILE:2:", "there is no task file `gsm8k.yaml`"],
+            vec!["FILE:2:", "there is no task file", "gsm8k.yaml` for `gsm8k`"],
         ),
         (format!("{}{tasks}", genome.replace("linear", "karcher")), vec!["FILE:1:", "`karcher` has nothing to search"]),
         (format!("{}{tasks}", genome.replace("a.gguf, ", "")), vec!["FILE:1:", "at least two models"]),
