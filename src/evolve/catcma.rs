@@ -24,7 +24,8 @@
 //! As in [`super::cmaes`] the state holds no random generator: the deviates of generation `g` are stream `g` of ChaCha12.
 
 use super::cmaes::{
-    CmaError, CmaOptions, MAX_POPULATION, StopReason, default_population, normals, stream, uniform, worst_if_odd,
+    CmaError, CmaOptions, MAX_POPULATION, StopReason, default_population, flat_window, normals, remember, stream,
+    uniform, worst_if_odd,
 };
 use super::linalg::{dot, extremes, norm};
 
@@ -184,10 +185,7 @@ impl CatCma {
 
         let mut next = self.clone();
         next.generation += 1;
-        if next.recent_best.len() == self.flat_window() {
-            next.recent_best.remove(0);
-        }
-        next.recent_best.push(ranked[0].fitness);
+        remember(&mut next.recent_best, ranked[0].fitness, self.flat_window());
         if ranked[0].fitness != ranked[ranked.len() - 1].fitness {
             let weights = shared_among_ties(&self.weights, &ranked);
             next.learn_switches(&ranked, &weights);
@@ -334,7 +332,7 @@ impl CatCma {
     }
 
     fn flat_window(&self) -> usize {
-        10 + (30 * (self.probabilities.len() + self.mean.len())).div_ceil(self.population())
+        flat_window(self.probabilities.len() + self.mean.len(), self.population())
     }
 }
 

@@ -174,13 +174,7 @@ impl CmaEs {
     /// No genes or more than [`MAX_GENES`], a population outside 2 to [`MAX_POPULATION`], numbers that are not finite.
     pub fn new(mean: Vec<f64>, sigma: f64, options: CmaOptions) -> Result<Self, CmaError> {
         let n = mean.len();
-        if n == 0 || n > MAX_GENES {
-            return Err(CmaError::Genes { genes: n, max: MAX_GENES });
-        }
-        let population = options.population.unwrap_or_else(|| default_population(n));
-        if !(2..=MAX_POPULATION).contains(&population) {
-            return Err(CmaError::Population(population));
-        }
+        let population = population_for(n, MAX_GENES, options.population)?;
         let state = Self {
             strategy: Strategy::new(n, population),
             seed: options.seed,
@@ -240,17 +234,7 @@ impl CmaEs {
     /// # Errors
     /// Not one generation, a point with missing or non-finite genes, or points beyond the range of numbers.
     pub fn tell(&mut self, told: &[(Vec<f64>, f64)]) -> Result<(), CmaError> {
-        let n = self.mean.len();
-        if told.len() != self.population() {
-            let (generation, expected) = (self.generation, self.population());
-            return Err(CmaError::Count { generation, expected, got: told.len() });
-        }
-        if let Some(index) = told.iter().position(|(x, _)| x.len() != n || !x.iter().all(|x| x.is_finite())) {
-            return Err(CmaError::Point { index, expected: n });
-        }
-        let mut ranked: Vec<(&[f64], f64)> = told.iter().map(|(x, f)| (x.as_slice(), worst_if_odd(*f))).collect();
-        ranked.sort_by(|a, b| a.1.total_cmp(&b.1));
-        let next = self.after(&ranked);
+        let next = self.after(&ranked(told, self.mean.len(), self.population(), self.generation)?);
         if !next.is_sound() {
             return Err(CmaError::Range(self.generation));
         }
@@ -323,17 +307,10 @@ impl CmaEs {
             add_scaled(&mut next.path_sigma, (s.c_sigma * (2.0 - s.c_sigma) * s.mu_eff).sqrt() * coordinate, axis);
         }
         let length = norm(&next.path_sigma);
-        next.sigma *= (s.c_sigma / s.d_sigma * (length / s.chi_n - 1.0)).min(1.0).exp();
-        // Appendix B.3: a plateau gives no direction, so look further away.
-        let nearly_last = (0.7 * ranked.len() as f64).ceil() as usize - 1;
-        if ranked[0].1 == ranked[nearly_last].1 {
-            next.sigma *= (0.2 + s.c_sigma / s.d_sigma).exp();
-        }
-        next.sigma = next.sigma.min(MAX_SIGMA_GROWTH * self.first_sigma);
+        next.sigma = s.next_sigma(self.sigma, length, ranked).min(MAX_SIGMA_GROWTH * self.first_sigma);
 
-        // Equation 45; h_sigma stalls the path of C while the step size is still growing fast.
-        let settled = 1.0 - (1.0 - s.c_sigma).powf(2.0 * next.generation as f64);
-        let h_sigma = if length / settled.sqrt() < (1.4 + 2.0 / (n as f64 + 1.0)) * s.chi_n { 1.0 } else { 0.0 };
+        // Equation 45.
+        let h_sigma = s.h_sigma(length, n, next.generation);
         scale(&mut next.path_c, 1.0 - s.c_c);
         add_scaled(&mut next.path_c, h_sigma * (s.c_c * (2.0 - s.c_c) * s.mu_eff).sqrt(), &mean_step);
 
@@ -351,10 +328,7 @@ impl CmaEs {
             next.decompose();
         }
 
-        if next.recent_best.len() == self.flat_window() {
-            next.recent_best.remove(0);
-        }
-        next.recent_best.push(ranked[0].1);
+        remember(&mut next.recent_best, ranked[0].1, self.flat_window());
         next
     }
 
@@ -402,7 +376,7 @@ impl CmaEs {
     }
 
     fn flat_window(&self) -> usize {
-        10 + (30 * self.mean.len()).div_ceil(self.population())
+        flat_window(self.mean.len(), self.population())
     }
 }
 
@@ -440,9 +414,23 @@ impl Strategy {
             eigen_gap: (1.0 / (10.0 * n * (c_1 + c_mu))).max(1.0) as u64,
         }
     }
-}
 
-impl Strategy {
+    /// The step size after `sigma`, where its path is now `length` long (equation 44).
+    pub fn next_sigma(&self, sigma: f64, length: f64, ranked: &[(&[f64], f64)]) -> f64 {
+        let next = sigma * (self.c_sigma / self.d_sigma * (length / self.chi_n - 1.0)).min(1.0).exp();
+        // Appendix B.3: a plateau gives no direction, so look further away.
+        let nearly_last = (0.7 * ranked.len() as f64).ceil() as usize - 1;
+        let flat = ranked[0].1 == ranked[nearly_last].1;
+        if flat { next * (0.2 + self.c_sigma / self.d_sigma).exp() } else { next }
+    }
+
+    /// 0 while the step size is still growing fast, to stall the path of the covariance; else 1. The path of the step size is `length` long
+    /// after so many generations.
+    pub fn h_sigma(&self, length: f64, genes: usize, generation: u64) -> f64 {
+        let settled = 1.0 - (1.0 - self.c_sigma).powf(2.0 * generation as f64);
+        if length / settled.sqrt() < (1.4 + 2.0 / (genes as f64 + 1.0)) * self.chi_n { 1.0 } else { 0.0 }
+    }
+
     /// The same for variances alone, which are fewer and learned faster (Ros and Hansen 2008).
     pub fn separable(mut self, n: usize) -> Self {
         let faster = (n as f64 + 2.0) / 3.0;
@@ -450,6 +438,46 @@ impl Strategy {
         self.c_mu = (self.c_mu * faster).min(1.0 - self.c_1);
         self
     }
+}
+
+/// The population of an optimiser of up to `max` genes: that which is wanted, or the default.
+pub(super) fn population_for(genes: usize, max: usize, wanted: Option<usize>) -> Result<usize, CmaError> {
+    if genes == 0 || genes > max {
+        return Err(CmaError::Genes { genes, max });
+    }
+    let population = wanted.unwrap_or_else(|| default_population(genes));
+    if (2..=MAX_POPULATION).contains(&population) { Ok(population) } else { Err(CmaError::Population(population)) }
+}
+
+/// What was told, the best first, if it is one generation of points.
+pub(super) fn ranked(
+    told: &[(Vec<f64>, f64)],
+    genes: usize,
+    population: usize,
+    generation: u64,
+) -> Result<Vec<(&[f64], f64)>, CmaError> {
+    if told.len() != population {
+        return Err(CmaError::Count { generation, expected: population, got: told.len() });
+    }
+    if let Some(index) = told.iter().position(|(x, _)| x.len() != genes || !x.iter().all(|x| x.is_finite())) {
+        return Err(CmaError::Point { index, expected: genes });
+    }
+    let mut ranked: Vec<(&[f64], f64)> = told.iter().map(|(x, f)| (x.as_slice(), worst_if_odd(*f))).collect();
+    ranked.sort_by(|a, b| a.1.total_cmp(&b.1));
+    Ok(ranked)
+}
+
+/// Generations whose best fitness must be the same for [`StopReason::FlatFitness`].
+pub(super) fn flat_window(genes: usize, population: usize) -> usize {
+    10 + (30 * genes).div_ceil(population)
+}
+
+/// Adds the best fitness of a generation to those of the last `window`.
+pub(super) fn remember(recent_best: &mut Vec<f64>, fitness: f64, window: usize) {
+    if recent_best.len() == window {
+        recent_best.remove(0);
+    }
+    recent_best.push(fitness);
 }
 
 /// The tutorial's default population, `4 + floor(3 ln n)` (equation 48).

@@ -5,8 +5,8 @@
 //! weights left out. Time and memory are linear in the genes. As there, the state holds no random generator.
 
 use super::cmaes::{
-    CmaError, CmaOptions, MAX_POPULATION, MAX_SIGMA_GROWTH, StopReason, Strategy, TOL_X, TOL_X_UP, default_population,
-    normals, stream, worst_if_odd,
+    CmaError, CmaOptions, MAX_SIGMA_GROWTH, StopReason, Strategy, TOL_X, TOL_X_UP, flat_window, normals,
+    population_for, ranked, remember, stream,
 };
 use super::linalg::{extremes, norm};
 
@@ -38,13 +38,7 @@ impl SepCmaEs {
     /// As there.
     pub fn new(mean: Vec<f64>, sigma: f64, options: CmaOptions) -> Result<Self, CmaError> {
         let n = mean.len();
-        if n == 0 || n > MAX_GENES {
-            return Err(CmaError::Genes { genes: n, max: MAX_GENES });
-        }
-        let population = options.population.unwrap_or_else(|| default_population(n));
-        if !(2..=MAX_POPULATION).contains(&population) {
-            return Err(CmaError::Population(population));
-        }
+        let population = population_for(n, MAX_GENES, options.population)?;
         let state = Self {
             strategy: Strategy::new(n, population).separable(n),
             seed: options.seed,
@@ -77,17 +71,7 @@ impl SepCmaEs {
     /// # Errors
     /// As [`super::cmaes::CmaEs::tell`]; the state is then unchanged.
     pub fn tell(&mut self, told: &[(Vec<f64>, f64)]) -> Result<(), CmaError> {
-        let n = self.mean.len();
-        if told.len() != self.population() {
-            let (generation, expected) = (self.generation, self.population());
-            return Err(CmaError::Count { generation, expected, got: told.len() });
-        }
-        if let Some(index) = told.iter().position(|(x, _)| x.len() != n || !x.iter().all(|x| x.is_finite())) {
-            return Err(CmaError::Point { index, expected: n });
-        }
-        let mut ranked: Vec<(&[f64], f64)> = told.iter().map(|(x, f)| (x.as_slice(), worst_if_odd(*f))).collect();
-        ranked.sort_by(|a, b| a.1.total_cmp(&b.1));
-        let next = self.after(&ranked);
+        let next = self.after(&ranked(told, self.mean.len(), self.population(), self.generation)?);
         if !next.is_sound() {
             return Err(CmaError::Range(self.generation));
         }
@@ -97,7 +81,6 @@ impl SepCmaEs {
 
     fn after(&self, ranked: &[(&[f64], f64)]) -> Self {
         let s = &self.strategy;
-        let n = self.mean.len() as f64;
         let mut next = self.clone();
         next.generation += 1;
         // Weighted mean and mean square of each gene's step, in deviations.
@@ -116,15 +99,9 @@ impl SepCmaEs {
             next.path_sigma[i] = (1.0 - s.c_sigma) * self.path_sigma[i] + drift * step;
         }
         let length = norm(&next.path_sigma);
-        next.sigma *= (s.c_sigma / s.d_sigma * (length / s.chi_n - 1.0)).min(1.0).exp();
-        let nearly_last = (0.7 * ranked.len() as f64).ceil() as usize - 1;
-        if ranked[0].1 == ranked[nearly_last].1 {
-            next.sigma *= (0.2 + s.c_sigma / s.d_sigma).exp();
-        }
-        next.sigma = next.sigma.min(MAX_SIGMA_GROWTH * self.first_sigma);
+        next.sigma = s.next_sigma(self.sigma, length, ranked).min(MAX_SIGMA_GROWTH * self.first_sigma);
 
-        let settled = 1.0 - (1.0 - s.c_sigma).powf(2.0 * next.generation as f64);
-        let h_sigma = if length / settled.sqrt() < (1.4 + 2.0 / (n + 1.0)) * s.chi_n { 1.0 } else { 0.0 };
+        let h_sigma = s.h_sigma(length, self.mean.len(), next.generation);
         let drift = h_sigma * (s.c_c * (2.0 - s.c_c) * s.mu_eff).sqrt();
         let kept = 1.0 + s.c_1 * (1.0 - h_sigma) * s.c_c * (2.0 - s.c_c) - s.c_1 - s.c_mu;
         for i in 0..self.mean.len() {
@@ -133,10 +110,7 @@ impl SepCmaEs {
             next.variances[i] =
                 kept * variance + s.c_1 * next.path_c[i] * next.path_c[i] + s.c_mu * variance * second[i];
         }
-        if next.recent_best.len() == self.flat_window() {
-            next.recent_best.remove(0);
-        }
-        next.recent_best.push(ranked[0].1);
+        remember(&mut next.recent_best, ranked[0].1, self.flat_window());
         next
     }
 
@@ -184,7 +158,7 @@ impl SepCmaEs {
     }
 
     fn flat_window(&self) -> usize {
-        10 + (30 * self.mean.len()).div_ceil(self.population())
+        flat_window(self.mean.len(), self.population())
     }
 }
 
