@@ -8,6 +8,16 @@ pub fn written_bytes() -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.trim().parse().ok()
 }
 
+/// Does `work` and adds to `total`, if that is known, what is written meanwhile.
+pub fn counted<T>(total: &mut Option<u64>, work: impl FnOnce() -> T) -> T {
+    let before = written_bytes();
+    let done = work();
+    if let (Some(total), Some(before), Some(after)) = (total, before, written_bytes()) {
+        *total += after.saturating_sub(before);
+    }
+    done
+}
+
 /// Makes a write beyond the limit on file sizes (`ulimit -f`) an error like that of a full disk, where it would end the process.
 pub fn survive_size_limit() {
     #[cfg(unix)]

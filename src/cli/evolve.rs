@@ -14,7 +14,7 @@ use super::output::{duration, print, print_json, save_cache, table};
 use super::progress::bar_with_message;
 use crate::evolve::{
     self, BEST, Belief, Comparison, Config, Event, EvolveError, Front, Identity, Journal, LiveScorer, Outcome, Point,
-    Progress, Stages, Study, UNIFORM, WEIGHTS, WarmStart, evolve as search, refresh_report, write_report,
+    Progress, Stages, Study, Tested, UNIFORM, WEIGHTS, WarmStart, evolve as search, refresh_report, write_report,
 };
 use crate::gguf::Parent;
 use crate::open::vocabulary;
@@ -85,7 +85,7 @@ pub(super) fn evolve(args: &EvolveArgs, as_json: bool) -> anyhow::Result<()> {
     let written = fs::write(&best_path, &yaml).map_err(|source| EvolveError::Write { path: best_path.clone(), source });
     written?;
     write_report(&args.out, &config, &journal, &outcome, &yaml)?;
-    let weights: Vec<f64> = config.tasks.iter().map(|t| t.weight).collect();
+    let weights = config.weights();
     if as_json {
         print_json(&to_json(&outcome, config.models.len(), &weights, &best_path, &journal))?;
     } else {
@@ -135,7 +135,7 @@ impl Watcher<'_> {
             Event::Journalled(journal) => {
                 self.progress = Progress::of(journal);
                 if Instant::now() >= self.report_at {
-                    self.report();
+                    self.report(journal);
                 }
             }
         }
@@ -154,10 +154,10 @@ impl Watcher<'_> {
     }
 
     /// Keeps the report up to date, at a cost of a fiftieth of the time. A search does not end for a report that cannot be written.
-    fn report(&mut self) {
+    fn report(&mut self, journal: &Journal) {
         let start = Instant::now();
         let every = |start: Instant| REPORT_EVERY.max(50 * start.elapsed());
-        let written = Study::read(self.out).map_err(anyhow::Error::from).and_then(|study| {
+        let written = Study::of(journal.snapshot()).map_err(anyhow::Error::from).and_then(|study| {
             let yaml = study.outcome.best.as_ref().map(|best| yaml(&best.recipe, self.out)).transpose()?;
             Ok(refresh_report(self.out, &study, &yaml.unwrap_or_default(), every(start).as_secs())?)
         });
@@ -255,15 +255,17 @@ fn belief_json(belief: &Belief) -> Value {
     })
 }
 
+/// Every model on the test questions.
+pub(super) fn tested_json(outcome: &Outcome, weights: &[f64]) -> Vec<Value> {
+    let one = |t: &Tested| {
+        let (value, ci95) = t.trial.summary(weights);
+        json!({ "model": t.name, "test_score": value, "ci95": ci95 })
+    };
+    outcome.tested.iter().map(one).collect()
+}
+
 fn to_json(outcome: &Outcome, models: usize, weights: &[f64], best_path: &Path, journal: &Journal) -> Value {
-    let tested: Vec<Value> = outcome
-        .tested
-        .iter()
-        .map(|t| {
-            let (value, ci95) = t.trial.summary(weights);
-            json!({ "model": t.name, "test_score": value, "ci95": ci95 })
-        })
-        .collect();
+    let tested = tested_json(outcome, weights);
     let named = |name: &str| outcome.tested.iter().position(|t| t.name == name).map(|i| &tested[i]);
     let best_test = named(BEST);
     let parents = &tested[..tested.len().min(models)];

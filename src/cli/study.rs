@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 use super::args::StudyCommand;
-use super::evolve::yaml;
+use super::evolve::{tested_json, yaml};
 use super::output::{print, print_json, table};
 use crate::evolve::{BEST, Candidate, Candidates, EvolveError, Glance, Study, candidates, duration, out_folders};
 
@@ -77,9 +77,10 @@ fn top(study: &Study, count: usize) -> Vec<Candidate<'_>> {
 }
 
 fn show(folder: &Path, count: usize, as_json: bool) -> anyhow::Result<()> {
-    let (glance, study) = (Glance::of(folder)?, Study::read(folder)?);
+    let study = Study::read(folder)?;
+    let glance = Glance::at(folder, study.journal());
     let (identity, p) = (&study.identity, &glance.progress);
-    let weights: Vec<f64> = study.config.tasks.iter().map(|task| task.weight).collect();
+    let weights = study.config.weights();
     let top = top(&study, count);
     let journal_each = study.journal().size() as f64 / p.candidates.max(1) as f64;
     if as_json {
@@ -93,10 +94,6 @@ fn show(folder: &Path, count: usize, as_json: bool) -> anyhow::Result<()> {
                 "genes": c.genes, "swap_seconds": c.trial.swap_seconds, "score_seconds": c.trial.score_seconds,
             })
         };
-        let tested = study.outcome.tested.iter().map(|t| {
-            let (value, ci95) = t.trial.summary(&weights);
-            json!({ "model": t.name, "test_score": value, "ci95": ci95 })
-        });
         let mut object = glance_json(&glance);
         object.as_object_mut().context("an object")?.extend(
             json!({
@@ -104,7 +101,7 @@ fn show(folder: &Path, count: usize, as_json: bool) -> anyhow::Result<()> {
                 "evolve": identity.evolve, "models": digests(&identity.models), "tasks": digests(&identity.tasks),
                 "gene_names": identity.genes, "warm_start": identity.warm_start.as_ref().map(|warm| &warm.folder),
                 "journal_size": study.journal().size(), "journal_bytes_per_candidate": journal_each,
-                "tested": tested.collect::<Vec<_>>(), "top": top.iter().map(candidate).collect::<Vec<_>>(),
+                "tested": tested_json(&study.outcome, &weights), "top": top.iter().map(candidate).collect::<Vec<_>>(),
             })
             .as_object()
             .context("an object")?
@@ -208,7 +205,7 @@ fn best(folder: &Path, as_json: bool) -> anyhow::Result<()> {
         print!("{yaml}");
         return Ok(());
     }
-    let weights: Vec<f64> = study.config.tasks.iter().map(|task| task.weight).collect();
+    let weights = study.config.weights();
     let test = study.outcome.tested.iter().find(|t| t.name == BEST).map(|t| t.trial.summary(&weights));
     print_json(&json!({
         "recipe": yaml, "candidate": best.evaluation, "search_score": best.search.summary(&weights).0,

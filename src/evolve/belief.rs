@@ -12,7 +12,6 @@ use rand_chacha::ChaCha12Rng;
 use super::cmaes::{stream, uniform};
 use super::search::{BEST, Tested};
 use super::{Entry, Journal, Trial};
-use crate::score::stats::mcnemar;
 
 /// Samples of the bootstrap.
 const SAMPLES: usize = 10_000;
@@ -154,12 +153,12 @@ fn warnings(belief: &Belief) -> Vec<String> {
 fn compare(best: &Tested, other: &Tested, weights: &[f64]) -> Comparison {
     let tasks = differences(&best.trial, &other.trial);
     let difference = weighted(&tasks, weights, |task| task.iter().sum::<f64>() / task.len() as f64);
-    let all = || tasks.iter().flatten();
-    let (won, lost) = (all().filter(|d| **d > 0.0).count(), all().filter(|d| **d < 0.0).count());
+    let counts = best.trial.compare(&other.trial).filter(|_| !tasks.is_empty());
+    let (won, lost, mcnemar) = counts.map_or((0, 0, f64::NAN), |counts| (counts.won, counts.lost, counts.p_value));
     let mut samples = bootstrap(&tasks, weights);
     samples.sort_by(f64::total_cmp);
-    let right_or_wrong = tasks.len() == 1 && all().all(|d| [-1.0, 0.0, 1.0].contains(d));
-    let p_value = if right_or_wrong { mcnemar(won, lost) } else { bootstrap_p(&samples) };
+    let right_or_wrong = tasks.len() == 1 && tasks[0].iter().all(|d| [-1.0, 0.0, 1.0].contains(d));
+    let p_value = if right_or_wrong { mcnemar } else { bootstrap_p(&samples) };
     let at = |share: f64| samples.get((share * SAMPLES as f64) as usize).copied().unwrap_or(f64::NAN);
     Comparison {
         name: other.name.clone(),

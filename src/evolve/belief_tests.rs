@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::evolve::TaskScore;
+use crate::score::stats::mcnemar;
 
 fn tested(name: &str, tasks: Vec<Vec<f64>>) -> Tested {
     let task = |items: Vec<f64>| TaskScore {

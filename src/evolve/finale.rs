@@ -7,24 +7,6 @@ use super::{Entry, EvolveError, Questions, Scorer, Search, Trial};
 use crate::recipe::Recipe;
 
 impl Run<'_> {
-    /// What the journal says since the last candidate, of `stage` if given: a search that went on with a larger budget has another mean and
-    /// another best recipe now. Nor does anything hold that was scored before models or tasks changed.
-    fn since_last_candidate(&self, stage: Option<usize>) -> &[Entry] {
-        let entries = self.journal.entries();
-        let outdates = |entry: &Entry| match entry {
-            Entry::Start(_) => true,
-            Entry::Candidate { stage: s, .. } => stage.is_none_or(|stage| *s == stage),
-            _ => false,
-        };
-        &entries[entries.iter().rposition(outdates).map_or(0, |last| last + 1)..]
-    }
-
-    /// What the journal says about the models and tasks that are now in force.
-    fn since_start(&self) -> &[Entry] {
-        let entries = self.journal.entries();
-        &entries[entries.iter().rposition(|entry| matches!(entry, Entry::Start(_))).map_or(0, |last| last + 1)..]
-    }
-
     /// The mean and the best candidates on all search questions; returns the best of them.
     pub(super) fn finalists(
         &mut self,
@@ -69,7 +51,7 @@ impl Run<'_> {
         recipe: &Recipe,
     ) -> Result<Trial, EvolveError> {
         let mean = evaluation.is_none();
-        let entries = if mean { self.since_last_candidate(Some(stage)) } else { self.since_start() };
+        let entries = if mean { self.journal.since_last_candidate(Some(stage)) } else { self.journal.since_start() };
         let known = entries.iter().find_map(|entry| match entry {
             Entry::Finalist { stage: s, evaluation: e, trial } if (*s, *e) == (stage, evaluation) => {
                 Some(trial.clone())
@@ -108,9 +90,9 @@ impl Run<'_> {
     ) -> Result<Tested, EvolveError> {
         (self.watch)(Event::Phase(&name));
         let entries = match name.as_str() {
-            BEST => self.since_last_candidate(None),
-            WEIGHTS => self.since_last_candidate(Some(0)),
-            _ => self.since_start(),
+            BEST => self.journal.since_last_candidate(None),
+            WEIGHTS => self.journal.since_last_candidate(Some(0)),
+            _ => self.journal.since_start(),
         };
         let known = entries.iter().find_map(|entry| match entry {
             Entry::Test { name: n, trial } if *n == name => Some(trial.clone()),

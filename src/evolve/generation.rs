@@ -131,7 +131,7 @@ impl Run<'_> {
         first: usize,
         genes: Vec<Vec<f64>>,
     ) -> Result<Vec<Runs>, EvolveError> {
-        let weights: Vec<f64> = self.config.tasks.iter().map(|task| task.weight).collect();
+        let weights = self.config.weights();
         let start = |(evaluation, genes)| Runs { evaluation, genes, trial: Trial::nothing(), out: None };
         let mut runs: Vec<Runs> = (first..).zip(genes).map(start).collect();
         let better_half = runs.len() / 2;
@@ -179,18 +179,9 @@ impl Run<'_> {
         weights: &[f64],
     ) -> Result<Trial, EvolveError> {
         let (stage, evaluation, genes) = (course.stage, run.evaluation, &run.genes);
-        let entries = self.journal.entries().iter();
-        let known = entries.rev().find_map(|entry| match entry {
-            Entry::Rung { stage: s, evaluation: e, rung: r, genes, trial }
-                if (*s, *e, *r) == (stage, evaluation, rung) =>
-            {
-                Some((genes.clone(), trial.clone()))
-            }
-            _ => None,
-        });
-        let known = match known {
-            Some((then, _)) if then != *genes => return Err(self.other_genes()),
-            Some((_, trial)) => Some(trial),
+        let known = match self.journal.rung(stage, evaluation, rung) {
+            Some((then, _)) if then != genes => return Err(self.other_genes()),
+            Some((_, trial)) => Some(trial.clone()),
             // Scored without a race, in a generation that was cut short by a smaller budget.
             None => self
                 .known(stage, evaluation, genes)?

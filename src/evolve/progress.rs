@@ -34,7 +34,6 @@ pub struct Progress {
 impl Progress {
     /// How far the search of `journal` is.
     pub fn of(journal: &Journal) -> Self {
-        let entries = journal.entries();
         let trials = || journal.trials();
         let scores = journal.candidates().map(|c| c.trial.fitness).filter(|fitness| fitness.is_finite());
         let candidates = journal.candidates().count();
@@ -42,8 +41,7 @@ impl Progress {
         let recent = journal.candidates().skip(candidates.saturating_sub(RECENT));
         let recent: Vec<f64> = recent.map(|c| c.trial.swap_seconds + c.trial.score_seconds).collect();
         let each = Some(recent.iter().sum::<f64>() / recent.len() as f64).filter(|seconds| *seconds > 0.0);
-        let changes = |entry: &Entry| matches!(entry, Entry::Start(_) | Entry::Candidate { .. });
-        let last = entries.iter().rposition(changes).map_or(0, |last| last + 1);
+        let tested = |entry: &Entry| matches!(entry, Entry::Test { name, .. } if name == BEST);
         Self {
             candidates,
             budget,
@@ -54,7 +52,7 @@ impl Progress {
             prompt_seconds: trials().map(|trial| trial.prompt_seconds).sum(),
             per_hour: each.map(|seconds| 3600.0 / seconds),
             seconds_left: each.map(|seconds| seconds * (budget - candidates) as f64),
-            finished: entries[last..].iter().any(|e| matches!(e, Entry::Test { name, .. } if name == BEST)),
+            finished: journal.since_last_candidate(None).iter().any(tested),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::model::{Live, ModelError, Settings, Vocabulary};
 use crate::plan::{PlanError, Siblings};
 use crate::recipe::Recipe;
 use crate::score::stats::{self, Estimate, Paired, paired};
-use crate::score::{PERPLEXITY, Prepared, Progress, Room, Score, ScoreError, largest_size};
+use crate::score::{BITS_PER_BYTE, PERPLEXITY, Prepared, Progress, Room, Score, ScoreError, accuracy, largest_size};
 use crate::tasks::Task;
 
 /// The streams of random numbers that order questions, apart from those that propose candidates.
@@ -131,18 +131,12 @@ impl TaskScore {
     /// The same task and metric with other results.
     fn of_items(&self, items: Vec<f64>) -> Self {
         let right_or_wrong = items.iter().all(|item| *item == 0.0 || *item == 1.0);
+        // Items are higher where that is better, and each counts as one.
+        let negated = || items.iter().map(|item| (-item, 1)).collect::<Vec<_>>();
         let estimate = match self.metric.as_str() {
-            PERPLEXITY => {
-                let Estimate { value, stderr, ci95: [low, high], n } = stats::mean(&items);
-                let perplexity = (-value).exp();
-                Estimate { value: perplexity, stderr: perplexity * stderr, ci95: [(-high).exp(), (-low).exp()], n }
-            }
-            // Items are higher where that is better.
-            "bits_per_byte" => {
-                let Estimate { value, stderr, ci95: [low, high], n } = stats::mean(&items);
-                Estimate { value: -value, stderr, ci95: [-high, -low], n }
-            }
-            _ if right_or_wrong => stats::accuracy(items.iter().filter(|item| **item == 1.0).count(), items.len()),
+            PERPLEXITY => stats::perplexity(&negated()),
+            BITS_PER_BYTE => stats::ratio(&negated()),
+            _ if right_or_wrong => accuracy(&items),
             _ => stats::mean(&items),
         };
         let Estimate { value, stderr, ci95, .. } = estimate;

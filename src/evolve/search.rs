@@ -128,7 +128,7 @@ pub fn evolve(
         Err(error) => return Err(error),
     };
     let trials = || run.journal.trials();
-    let weights: Vec<f64> = config.tasks.iter().map(|task| task.weight).collect();
+    let weights = config.weights();
     let of = tested.as_deref().unwrap_or_default();
     let best = run.best.as_ref();
     let belief = best.and_then(|best| {
@@ -244,22 +244,9 @@ impl Run<'_> {
             self.replayed_seconds += trial.swap_seconds + trial.score_seconds;
             return Ok(trial);
         }
-        let trial = self.measured(work)?;
+        let trial = disk::counted(&mut self.disk, || work(self.scorer))?;
         self.journal.append(entry(trial.clone()))?;
         (self.watch)(Event::Journalled(self.journal));
-        Ok(trial)
-    }
-
-    /// Lets the scorer work, and counts what is written to disk meanwhile.
-    fn measured(
-        &mut self,
-        work: impl FnOnce(&mut dyn Scorer) -> Result<Trial, EvolveError>,
-    ) -> Result<Trial, EvolveError> {
-        let before = disk::written_bytes();
-        let trial = work(self.scorer)?;
-        if let (Some(total), Some(before), Some(after)) = (&mut self.disk, before, disk::written_bytes()) {
-            *total += after.saturating_sub(before);
-        }
         Ok(trial)
     }
 }

@@ -62,24 +62,28 @@ impl Glance {
     /// # Errors
     /// Whatever is wrong with its journal.
     pub fn of(folder: &Path) -> Result<Self, EvolveError> {
-        let journal = Journal::read(folder)?;
-        let progress = Progress::of(&journal);
+        Ok(Self::at(folder, &Journal::read(folder)?))
+    }
+
+    /// The study in `folder`, whose journal is `journal`.
+    pub fn at(folder: &Path, journal: &Journal) -> Self {
+        let progress = Progress::of(journal);
         let entries = journal.entries();
         let tested = entries.iter().rev().find_map(|entry| match entry {
             Entry::Test { name, trial } if name == BEST => Some(trial),
             _ => None,
         });
         let identity = journal.identity();
-        let weights = identity.and_then(|identity| Config::parse(identity.evolve.clone(), &identity.file).ok());
-        let weights: Vec<f64> = weights.iter().flat_map(|config| &config.tasks).map(|task| task.weight).collect();
-        Ok(Self {
+        let config = identity.and_then(|identity| Config::parse(identity.evolve.clone(), &identity.file).ok());
+        let weights = config.map(|config| config.weights()).unwrap_or_default();
+        Self {
             folder: folder.to_owned(),
             state: State::of(folder, &progress),
             genes: identity.map(|identity| identity.genes.iter().map(Vec::len).collect()).unwrap_or_default(),
             test: tested.filter(|_| progress.finished).map(|trial| trial.summary(&weights)),
             progress,
             last: journal.times().last().copied(),
-        })
+        }
     }
 }
 

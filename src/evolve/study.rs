@@ -38,7 +38,14 @@ impl Study {
     /// # Errors
     /// [`EvolveError`] for a journal that is missing or damaged, or one of another version whose recipes would be others now.
     pub fn read(folder: &Path) -> Result<Self, EvolveError> {
-        let mut journal = Journal::read(folder)?;
+        Self::of(Journal::read(folder)?)
+    }
+
+    /// The search that `journal` tells of.
+    ///
+    /// # Errors
+    /// As [`Study::read`].
+    pub fn of(mut journal: Journal) -> Result<Self, EvolveError> {
         let Some(identity) = journal.identity().cloned() else {
             let problem = "it does not say what is searched".to_owned();
             return Err(EvolveError::Journal { path: journal.path().to_owned(), problem });

@@ -239,7 +239,7 @@ impl Prepared {
 }
 
 /// The share of `items` that are 1.
-fn accuracy(items: &[f64]) -> Estimate {
+pub fn accuracy(items: &[f64]) -> Estimate {
     stats::accuracy(items.iter().filter(|item| **item == 1.0).count(), items.len())
 }
 

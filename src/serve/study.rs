@@ -114,7 +114,7 @@ impl Study {
     /// [`StudyError::Evolve`] if the journal has been damaged.
     pub fn overview(&self) -> Result<Overview, StudyError> {
         let search = self.search()?;
-        let weights: Vec<f64> = search.config.tasks.iter().map(|task| task.weight).collect();
+        let weights = search.config.weights();
         let shown = search.candidates().map(|c| Shown {
             id: format!("{}-{}", c.stage, c.evaluation),
             stage: c.stage,

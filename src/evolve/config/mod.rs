@@ -147,6 +147,11 @@ impl Algorithm {
 }
 
 impl Config {
+    /// Every task's share in the fitness.
+    pub fn weights(&self) -> Vec<f64> {
+        self.tasks.iter().map(|task| task.weight).collect()
+    }
+
     /// Candidates of all spaces together.
     pub fn budget(&self) -> usize {
         let weights = self.genome.as_ref().map_or(0, |_| self.search.budget);

@@ -34,7 +34,7 @@ impl Check<'_> {
         if space == Space::Hybrid {
             return self.refuse(at, "`objectives` are for one space; search `parameter` or `data_flow`");
         }
-        if let Some(race) = form.race.as_ref().filter(|_| form.race.is_some()) {
+        if let Some(race) = &form.race {
             return self.refuse(
                 race,
                 "`race` drops who is not among the better half, which several `objectives` have none of",

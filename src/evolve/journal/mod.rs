@@ -205,6 +205,8 @@ pub struct Journal {
     times: Vec<f64>,
     /// Where candidates are among the entries, by stage and number.
     index: HashMap<(usize, usize), usize>,
+    /// The same for parts of races, by stage, number and part.
+    rungs: HashMap<(usize, usize, usize), usize>,
     /// `None` if nothing can be added.
     store: Option<Store>,
     /// Size of the file, and what it was when it was opened.
@@ -323,9 +325,9 @@ impl Journal {
     }
 
     fn of(path: PathBuf, store: Option<Store>, lock: Option<File>) -> Self {
-        let (entries, times, index) = Default::default();
+        let (entries, times, index, rungs) = Default::default();
         let disk = disk::written_bytes().map(|_| 0);
-        Self { path, entries, times, index, store, bytes: [0; 2], disk, _lock: lock }
+        Self { path, entries, times, index, rungs, store, bytes: [0; 2], disk, _lock: lock }
     }
 
     fn load(&mut self) -> Result<(), EvolveError> {
@@ -339,9 +341,15 @@ impl Journal {
     }
 
     fn push(&mut self, entry: Entry, time: f64) {
-        if let Entry::Candidate { stage, evaluation, .. } = &entry {
-            // Of two with one number, which only another program could write, the first counts.
-            self.index.entry((*stage, *evaluation)).or_insert(self.entries.len());
+        // Of two with one number, which only another program could write, the first counts, and of parts of races the last.
+        match &entry {
+            Entry::Candidate { stage, evaluation, .. } => {
+                self.index.entry((*stage, *evaluation)).or_insert(self.entries.len());
+            }
+            Entry::Rung { stage, evaluation, rung, .. } => {
+                self.rungs.insert((*stage, *evaluation, *rung), self.entries.len());
+            }
+            _ => {}
         }
         self.entries.push(entry);
         self.times.push(time);
@@ -357,19 +365,14 @@ impl Journal {
             let source = io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "it was opened for reading");
             return Err(EvolveError::Write { path: self.path.clone(), source });
         };
-        let before = disk::written_bytes();
-        let (time, size) = store.append(id, &entry)?;
-        if let (Some(total), Some(before), Some(after)) = (&mut self.disk, before, disk::written_bytes()) {
-            *total += after.saturating_sub(before);
-        }
+        let (time, size) = disk::counted(&mut self.disk, || store.append(id, &entry))?;
         self.bytes[1] = size;
         self.push(entry, time);
         Ok(())
     }
 
     fn rebudget(&mut self, budget: usize) -> Result<(), EvolveError> {
-        let last = self.entries.iter().rposition(|entry| matches!(entry, Entry::Start(_)));
-        if let (Some(store), Some(last)) = (&mut self.store, last) {
+        if let (Some(last), Some(store)) = (self.last_start(), &mut self.store) {
             store.rebudget(last + 1, budget)?;
             if let Entry::Start(identity) = &mut self.entries[last] {
                 identity.budget = budget;
@@ -380,15 +383,33 @@ impl Journal {
 
     /// What is searched, as last agreed; `None` in a journal that does not say, which no search of ours leaves.
     pub fn identity(&self) -> Option<&Identity> {
-        self.entries.iter().rev().find_map(|entry| match entry {
+        match &self.entries[self.last_start()?] {
             Entry::Start(identity) => Some(identity),
             _ => None,
-        })
+        }
+    }
+
+    fn last_start(&self) -> Option<usize> {
+        self.entries.iter().rposition(|entry| matches!(entry, Entry::Start(_)))
     }
 
     /// All entries so far.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// The entries about the models and tasks that are now in force.
+    pub(super) fn since_start(&self) -> &[Entry] {
+        &self.entries[self.last_start().map_or(0, |last| last + 1)..]
+    }
+
+    /// Of these, the ones behind the last candidate, of `stage` if given: a search that went on with a larger budget has another mean and
+    /// another best recipe now.
+    pub(super) fn since_last_candidate(&self, stage: Option<usize>) -> &[Entry] {
+        let entries = self.since_start();
+        let outdates =
+            |entry: &Entry| candidate(entry).is_some_and(|found| stage.is_none_or(|stage| found.stage == stage));
+        &entries[entries.iter().rposition(outdates).map_or(0, |last| last + 1)..]
     }
 
     /// When each entry was written, in seconds since 1970.
@@ -418,10 +439,27 @@ impl Journal {
         candidate(&self.entries[*self.index.get(&(stage, evaluation))?])
     }
 
+    /// What candidate `evaluation` of `stage` did in one part of a race, with its genes, if that has been scored.
+    pub(super) fn rung(&self, stage: usize, evaluation: usize, rung: usize) -> Option<(&[f64], &Trial)> {
+        match &self.entries[*self.rungs.get(&(stage, evaluation, rung))?] {
+            Entry::Rung { genes, trial, .. } => Some((genes, trial)),
+            _ => None,
+        }
+    }
+
+    /// The same entries, to be read while this one is added to.
+    pub fn snapshot(&self) -> Self {
+        let mut copy = Self::of(self.path.clone(), None, None);
+        copy.bytes = self.bytes;
+        for (entry, time) in self.entries.iter().zip(&self.times) {
+            copy.push(entry.clone(), *time);
+        }
+        copy
+    }
+
     /// Whether candidate `evaluation` of `stage` was scored on the models and tasks now in force.
     pub fn is_current(&self, stage: usize, evaluation: usize) -> bool {
-        let last = self.entries.iter().rposition(|entry| matches!(entry, Entry::Start(_)));
-        self.index.get(&(stage, evaluation)).is_some_and(|at| Some(*at) > last)
+        self.index.get(&(stage, evaluation)).is_some_and(|at| Some(*at) > self.last_start())
     }
 
     /// Bytes that this process has added to the file.

@@ -70,8 +70,7 @@ fn write(
     best_yaml: &str,
     refresh: Option<u64>,
 ) -> Result<(), EvolveError> {
-    let weights = config.tasks.iter().map(|task| task.weight).collect();
-    let view = View { config, journal, outcome, weights, progress: Progress::of(journal), refresh };
+    let view = View { config, journal, outcome, weights: config.weights(), progress: Progress::of(journal), refresh };
     let html = page(&view, best_yaml);
     // Whoever opens the report meanwhile sees the one before, never a part of this one.
     let (part, path) = (folder.join(UNFINISHED), folder.join(REPORT_FILE));
