@@ -5,8 +5,9 @@
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
+use ggraft::bench;
 use ggraft::ggml::CODECS;
-use ggraft_kernels::{Cut, GgmlType, Isa, Keep, MaskKey, Program, Source, TILE, TaskVector, Term, keep_threshold, run};
+use ggraft_kernels::{GgmlType, Isa, Program, Source, TILE, run};
 
 /// Elements of the tensor that is merged: small enough for the caches, so that the kernels are measured and not the memory.
 const ELEMENTS: usize = 16 * TILE;
@@ -29,22 +30,12 @@ fn main() {
     divan::main();
 }
 
-/// A tensor of type `ty` with deterministic values.
-fn tensor(ty: GgmlType, seed: usize) -> Vec<u8> {
-    let values: Vec<f32> = (0..ELEMENTS).map(|i| ((i * 7919 + seed) % 2003) as f32 / 1000.0 - 1.0).collect();
-    let source: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-    let mut out = vec![0; bytes(ty)];
-    let program = Program::Sum { terms: vec![Term { source: 0, coefficient: 1.0 }], constant: 0.0 };
-    run(&program, &[Source::new(GgmlType::F32, &source)], ty, 0..ELEMENTS, &mut out, &CODECS);
-    out
-}
-
 fn bytes(ty: GgmlType) -> usize {
     ty.row_size(ELEMENTS).expect("whole blocks")
 }
 
 fn merge(bencher: Bencher, ty: GgmlType, count: usize, program: &Program) {
-    let data: Vec<Vec<u8>> = (0..count).map(|i| tensor(ty, i)).collect();
+    let data: Vec<Vec<u8>> = (0..count).map(|seed| bench::tensor(ty, seed, ELEMENTS)).collect();
     let sources: Vec<Source> = data.iter().map(|data| Source::new(ty, data)).collect();
     merge_into(bencher, &sources, GgmlType::Q8_0, program);
 }
@@ -60,34 +51,27 @@ fn merge_into(bencher: Bencher, sources: &[Source], ty: GgmlType, program: &Prog
 /// Two parents averaged into Q8_0.
 #[divan::bench(args = SOURCES)]
 fn linear(bencher: Bencher, ty: GgmlType) {
-    let terms = vec![Term { source: 0, coefficient: 0.6 }, Term { source: 1, coefficient: 0.4 }];
-    merge(bencher, ty, 2, &Program::Sum { terms, constant: 0.0 });
+    merge(bencher, ty, 2, &bench::linear());
 }
 
 /// A base and two task vectors, trimmed and with consensus, into Q8_0.
 #[divan::bench(args = SOURCES)]
 fn ties(bencher: Bencher, ty: GgmlType) {
-    let keep = Keep::Largest(Cut { above: 0.5f32.to_bits(), from: 0.5f32.to_bits(), ties_end: 0 });
-    let vectors = [1, 2].map(|source| TaskVector { source, weight: 0.5, keep, rescale: 1.0 }).to_vec();
-    merge(bencher, ty, 3, &Program::TaskVectors { base: 0, vectors, consensus: true, normalize: true, lambda: 1.0 });
+    merge(bencher, ty, 3, &bench::ties());
 }
 
 /// The same with a random half of each vector.
 #[divan::bench(args = SOURCES)]
 fn dare_ties(bencher: Bencher, ty: GgmlType) {
-    let keep = |stream| Keep::Random { key: MaskKey { seed: [0; 2], stream }, threshold: keep_threshold(0.5) };
-    let vector = |source| TaskVector { source, weight: 0.5, keep: keep([0, source as u32]), rescale: 2.0 };
-    let vectors = [1, 2].map(vector).to_vec();
-    merge(bencher, ty, 3, &Program::TaskVectors { base: 0, vectors, consensus: true, normalize: false, lambda: 1.0 });
+    merge(bencher, ty, 3, &bench::dare_ties());
 }
 
 /// Two F32 tensors averaged into every type.
 #[divan::bench(args = RESULTS)]
 fn encode(bencher: Bencher, ty: GgmlType) {
-    let data = [tensor(GgmlType::F32, 0), tensor(GgmlType::F32, 1)];
-    let terms = vec![Term { source: 0, coefficient: 0.6 }, Term { source: 1, coefficient: 0.4 }];
+    let data = [0, 1].map(|seed| bench::tensor(GgmlType::F32, seed, ELEMENTS));
     let sources = data.each_ref().map(|data| Source::new(GgmlType::F32, data));
-    merge_into(bencher, &sources, ty, &Program::Sum { terms, constant: 0.0 });
+    merge_into(bencher, &sources, ty, &bench::linear());
 }
 
 /// What `linear` would take if it only moved the bytes.

@@ -1,7 +1,7 @@
 //! Blocks of one type to f32 and back. Bytes in, f32 out (`decode`), or f32 in, bytes out (`encode`).
 //!
-//! F32, F16, BF16 and Q8_0 are written here, bit for bit what ggml-quants.c does; every other type goes through the functions that
-//! the caller hands in, which are ggml's own.
+//! The common types have code of their own in [`decode`] and [`encode`], bit for bit what ggml-quants.c does; every other type goes through
+//! the functions that the caller hands in, which are ggml's own.
 
 use crate::{GgmlType, decode, encode};
 

@@ -32,14 +32,11 @@ impl Band {
 
     /// What `keep` lets through of the `len` elements from `first` on, if that depends on magnitudes alone.
     pub fn of(keep: Keep, first: usize, len: usize) -> Option<Self> {
-        let last = first + len.saturating_sub(1);
-        let bound = |cut: Cut| Some(below(cut, first as u64)).filter(|bound| *bound == below(cut, last as u64));
-        match keep {
-            Keep::All => Some(Self::ALL),
-            Keep::Largest(outer) => Some(Self { from: bound(outer)?, ..Self::ALL }),
-            Keep::Band { inner, outer } => Some(Self { from: bound(outer)?, to: bound(inner)? }),
-            _ => None,
+        if let Keep::Random { .. } | Keep::Ranked { .. } = keep {
+            return None;
         }
+        let [first, last] = [first, first + len.saturating_sub(1)].map(|index| Self::at(keep, index as u64));
+        (first == last).then_some(first)
     }
 
     /// What `keep` lets through at `index`, as far as magnitudes go.

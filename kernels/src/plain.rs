@@ -24,9 +24,7 @@ impl Plain<4> for F32 {
 
     #[inline(always)]
     fn encode<V: Floats>(values: V) -> [[u8; 4]; LANES] {
-        let mut floats = [0f32; LANES];
-        values.store(&mut floats);
-        floats.map(f32::to_le_bytes)
+        values.lanes().map(f32::to_le_bytes)
     }
 }
 

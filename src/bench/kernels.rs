@@ -7,11 +7,10 @@ use rayon::prelude::*;
 
 use super::copy::Copy;
 use crate::ggml::CODECS;
+use crate::image::CHUNK;
 
 /// Elements of each tensor, as of a matrix of 4096 by 8192: more than caches hold.
 const ELEMENTS: usize = 1 << 25;
-/// Elements merged by one task, as image fills them.
-const CHUNK: usize = 64 * TILE;
 /// The part of each tensor that ggml's codecs merge: all of it would take minutes.
 const GGML_PART: usize = 16;
 /// Elements of the pattern that tensors repeat.
@@ -81,8 +80,8 @@ pub fn measure_kernels(repeat: usize, watch: &mut dyn FnMut(&Row, usize)) -> Vec
     let cases: Vec<(&'static str, Program, GgmlType, GgmlType)> = TYPES
         .iter()
         .map(|(from, to)| ("linear, 2 models", linear(), *from, *to))
-        .chain(to_q8_0.clone().map(|(from, to)| ("ties, 3 models", task_vectors(trimmed(), true), *from, *to)))
-        .chain(to_q8_0.map(|(from, to)| ("dare_ties, 3 models", task_vectors(random(), false), *from, *to)))
+        .chain(to_q8_0.clone().map(|(from, to)| ("ties, 3 models", ties(), *from, *to)))
+        .chain(to_q8_0.map(|(from, to)| ("dare_ties, 3 models", dare_ties(), *from, *to)))
         .collect();
     let count = cases.len();
     let measure = |(method, program, from, to)| {
@@ -93,32 +92,33 @@ pub fn measure_kernels(repeat: usize, watch: &mut dyn FnMut(&Row, usize)) -> Vec
     cases.into_iter().map(measure).collect()
 }
 
-fn linear() -> Program {
+/// The average of two tensors.
+pub fn linear() -> Program {
     let terms = vec![Term { source: 0, coefficient: 0.6 }, Term { source: 1, coefficient: 0.4 }];
     Program::Sum { terms, constant: 0.0 }
 }
 
-/// A base and two task vectors with consensus.
+/// A base and about the larger half of two task vectors, with consensus.
+pub fn ties() -> Program {
+    let from = 0.5f32.to_bits();
+    task_vectors([Keep::Largest(Cut { above: from, from, ties_end: 0 }); 2], true)
+}
+
+/// A base and a random half of two task vectors, with consensus.
+pub fn dare_ties() -> Program {
+    let keep = |stream| Keep::Random { key: MaskKey { seed: [0; 2], stream }, threshold: keep_threshold(0.5) };
+    task_vectors([keep([0, 0]), keep([0, 1])], false)
+}
+
 fn task_vectors(keeps: [Keep; 2], normalize: bool) -> Program {
     let vector = |(keep, source)| TaskVector { source, weight: 0.5, keep, rescale: 1.1 };
     let vectors = keeps.into_iter().zip(1..).map(vector).collect();
     Program::TaskVectors { base: 0, vectors, consensus: true, normalize, lambda: 1.0 }
 }
 
-/// About the larger half.
-fn trimmed() -> [Keep; 2] {
-    let from = 0.5f32.to_bits();
-    [Keep::Largest(Cut { above: from, from, ties_end: 0 }); 2]
-}
-
-fn random() -> [Keep; 2] {
-    let keep = |stream| Keep::Random { key: MaskKey { seed: [0; 2], stream }, threshold: keep_threshold(0.5) };
-    [keep([0, 0]), keep([0, 1])]
-}
-
 fn measure(method: &'static str, program: &Program, from: GgmlType, to: GgmlType, repeat: usize) -> Row {
     let count = program.sources().len();
-    let data: Vec<Vec<u8>> = (0..count).map(|seed| tensor(from, seed)).collect();
+    let data: Vec<Vec<u8>> = (0..count).map(|seed| tensor(from, seed, ELEMENTS)).collect();
     let mut out = vec![0; bytes(to, ELEMENTS)];
     let moved = (count * bytes(from, ELEMENTS) + out.len()) as u64;
     let mut copy = Copy::of(moved);
@@ -144,16 +144,13 @@ fn bytes(ty: GgmlType, elements: usize) -> usize {
     ty.row_size(elements).expect("whole blocks of every type")
 }
 
-/// Numbers between -1 and 1 as blocks, the same ones again and again.
-fn tensor(ty: GgmlType, seed: usize) -> Vec<u8> {
+/// Numbers between -1 and 1 as blocks, the same ones again and again where there are many.
+pub fn tensor(ty: GgmlType, seed: usize, elements: usize) -> Vec<u8> {
     let value = |i: usize| ((i * 7919 + seed * 104_729) % 65_521) as f32 / 32_760.5 - 1.0;
     let values: Vec<f32> = (0..PATTERN).map(value).collect();
     let mut pattern = vec![0; bytes(ty, PATTERN)];
-    match ty {
-        GgmlType::F32 => pattern.copy_from_slice(&values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>()),
-        _ => (CODECS.encode)(ty, &values, &mut pattern),
-    }
-    pattern.repeat(ELEMENTS / PATTERN)
+    encode(ty, &values, &mut pattern);
+    pattern.repeat(elements / PATTERN)
 }
 
 fn merge(program: &Program, from: GgmlType, data: &[Vec<u8>], to: GgmlType, out: &mut [u8]) {
@@ -173,16 +170,21 @@ fn merge_with_ggml(from: GgmlType, data: &[Vec<u8>], to: GgmlType, out: &mut [u8
             decode(from, &data[here.clone()], &mut values);
             sum.iter_mut().zip(&values).for_each(|(sum, value)| *sum += coefficient * value);
         }
-        match to {
-            GgmlType::F32 => out.copy_from_slice(&sum.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>()),
-            _ => (CODECS.encode)(to, &sum, out),
-        }
+        encode(to, &sum, out);
     });
 }
 
+/// ggml's encoder; for F32, which needs none, there is none.
+fn encode(ty: GgmlType, values: &[f32], out: &mut [u8]) {
+    match ty {
+        GgmlType::F32 => out.as_chunks_mut().0.iter_mut().zip(values).for_each(|(out, v)| *out = v.to_le_bytes()),
+        _ => (CODECS.encode)(ty, values, out),
+    }
+}
+
+/// The same for its decoders.
 fn decode(ty: GgmlType, bytes: &[u8], values: &mut [f32]) {
     match ty {
-        // ggml has no function for what needs none.
         GgmlType::F32 => {
             values.iter_mut().zip(bytes.as_chunks().0).for_each(|(v, bytes)| *v = f32::from_le_bytes(*bytes))
         }

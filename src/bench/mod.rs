@@ -4,5 +4,5 @@ mod copy;
 mod kernels;
 mod model;
 
-pub use kernels::{Row, measure_kernels};
+pub use kernels::{Row, dare_ties, linear, measure_kernels, tensor, ties};
 pub use model::{BenchError, Figures, measure};

@@ -11,7 +11,7 @@ use crate::gguf::Parent;
 use crate::plan::PlannedTensor;
 
 /// Elements merged by one task: small enough to spread one embedding matrix over all cores.
-const CHUNK: usize = 64 * TILE;
+pub(crate) const CHUNK: usize = 64 * TILE;
 
 /// A tensor to compute and where it starts in some memory.
 pub(super) type Job<'a> = (u64, &'a PlannedTensor);

@@ -7,8 +7,8 @@ use crate::simd::{Floats, Ints, LANES};
 /// `scales: [u8; 16], qs: [u8; 64], d, dmin: f16`: quanta of 2 bits; for each 16 elements a scale and an offset of 4 bits.
 #[inline(always)]
 pub(super) fn q2_k<V: Floats>(block: &[u8; 84], out: &mut [f32; QK_K], sink: impl Sink<V>) {
-    let scales = each(half::<V>(block, 80) * low::<V>(part(block, 0)).to_floats());
-    let offsets = each(half::<V>(block, 82) * high::<V>(part(block, 0)).to_floats());
+    let scales = (half::<V>(block, 80) * low::<V>(part(block, 0)).to_floats()).lanes();
+    let offsets = (half::<V>(block, 82) * high::<V>(part(block, 0)).to_floats()).lanes();
     for (group, out) in out.as_chunks_mut().0.iter_mut().enumerate() {
         let q = two_bits::<V>(part(block, 16), group);
         sink.put(out, V::splat(scales[group]) * q.to_floats() - V::splat(offsets[group]));
@@ -18,8 +18,8 @@ pub(super) fn q2_k<V: Floats>(block: &[u8; 84], out: &mut [f32; QK_K], sink: imp
 /// `hmask: [u8; 32], qs: [u8; 64], scales: [u8; 12], d: f16`: quanta of 3 bits, the third in `hmask`; for each 16 elements a scale of 6.
 #[inline(always)]
 pub(super) fn q3_k<V: Floats>(block: &[u8; 110], out: &mut [f32; QK_K], sink: impl Sink<V>) {
-    let scales =
-        each(half::<V>(block, 108) * (V::Ints::from_u8(&six_bits(part(block, 96))) - V::Ints::splat(32)).to_floats());
+    let scales = V::Ints::from_u8(&six_bits(part(block, 96))) - V::Ints::splat(32);
+    let scales = (half::<V>(block, 108) * scales.to_floats()).lanes();
     for (group, out) in out.as_chunks_mut().0.iter_mut().enumerate() {
         // Of each byte of `hmask`, the bits from the lowest on belong to the eight pairs of groups.
         let hmask = V::Ints::from_u8(part(block, group % 2 * LANES));
@@ -62,7 +62,7 @@ pub(super) fn q5_k<V: Floats>(block: &[u8; 176], out: &mut [f32; QK_K], sink: im
 /// `ql: [u8; 128], qh: [u8; 64], scales: [i8; 16], d: f16`: quanta of 6 bits, two of them in `qh`; for each 16 elements a scale.
 #[inline(always)]
 pub(super) fn q6_k<V: Floats>(block: &[u8; 210], out: &mut [f32; QK_K], sink: impl Sink<V>) {
-    let scales = each(half::<V>(block, 208) * V::Ints::from_i8(part(block, 192)).to_floats());
+    let scales = (half::<V>(block, 208) * V::Ints::from_i8(part(block, 192)).to_floats()).lanes();
     for (half, out) in out.as_chunks_mut::<128>().0.iter_mut().enumerate() {
         for column in 0..2 {
             let ql = |quarter: usize| part(block, half * 64 + quarter % 2 * 32 + column * LANES);
@@ -100,7 +100,7 @@ fn scales_and_offsets<V: Floats>(block: &[u8]) -> [[f32; LANES]; 2] {
     let offsets = [b & six, (c >> 4) & four | ((b >> 6) & two) << 4];
     let bytes = [scales[0], scales[1], offsets[0], offsets[1]].map(u32::to_le_bytes);
     let numbers = V::Ints::from_u8(part(bytes.as_flattened(), 0)).to_floats();
-    let (scales, both) = (each(half::<V>(block, 0) * numbers), each(half::<V>(block, 2) * numbers));
+    let (scales, both) = ((half::<V>(block, 0) * numbers).lanes(), (half::<V>(block, 2) * numbers).lanes());
     let mut offsets = [0.0; LANES];
     offsets[..8].copy_from_slice(&both[8..]);
     [scales, offsets]
@@ -119,12 +119,4 @@ fn six_bits(packed: &[u8; 12]) -> [u8; LANES] {
         (b >> 4) & four | ((c >> 6) & two) << 4,
     ];
     *part(words.map(u32::to_le_bytes).as_flattened(), 0)
-}
-
-/// The lanes, to be taken one by one.
-#[inline(always)]
-fn each<V: Floats>(values: V) -> [f32; LANES] {
-    let mut lanes = [0.0; LANES];
-    values.store(&mut lanes);
-    lanes
 }

@@ -1,6 +1,6 @@
 //! Super-blocks of 256 elements whose scales are searched for and quantized in turn (`quantize_row_q4_K_ref` to `quantize_row_q6_K_ref`).
 
-use super::lanes::{Columns, columns, each};
+use super::lanes::{Columns, columns};
 use crate::QK_K;
 use crate::half::{f16_to_f32, f32_to_f16};
 use crate::simd::{Floats, Ints, LANES};
@@ -17,7 +17,7 @@ pub(super) fn offset<V: Floats, const BITS: u32, const BYTES: usize>(values: &[f
     for (values, out) in values.chunks(TOGETHER * QK_K).zip(out.chunks_mut(TOGETHER * BYTES)) {
         let columns = columns::<32>(values);
         let found = fit::<V, BITS>(&columns);
-        let (mut scales, mut offsets) = (each(found.scale), each(V::splat(0.0) - found.least));
+        let (mut scales, mut offsets) = (found.scale.lanes(), (V::splat(0.0) - found.least).lanes());
         for ((scales, offsets), block) in
             scales.as_chunks_mut().0.iter_mut().zip(offsets.as_chunks_mut().0).zip(out.as_chunks_mut::<BYTES>().0)
         {
@@ -172,7 +172,7 @@ pub(super) fn q6_k<V: Floats>(values: &[f32], out: &mut [u8]) {
     for (values, out) in values.as_chunks::<QK_K>().0.iter().zip(out.as_chunks_mut::<210>().0) {
         let columns = columns::<16>(values);
         let (scale, inverse) = fit_symmetric::<V>(&columns);
-        let scales = each(scale);
+        let scales = scale.lanes();
         let greatest = scales.iter().fold(0.0f32, |most, s| if s.abs() > most.abs() { *s } else { most });
         *out = [0; 210];
         if greatest.abs() < NOTHING {

@@ -19,14 +19,6 @@ pub(super) fn columns<const N: usize>(values: &[f32]) -> Columns<N> {
     columns
 }
 
-/// The lanes, to be taken one by one.
-#[inline(always)]
-pub(super) fn each<V: Floats>(values: V) -> [f32; LANES] {
-    let mut lanes = [0.0; LANES];
-    values.store(&mut lanes);
-    lanes
-}
-
 /// `1 / d`, and 0 for 0.
 #[inline(always)]
 pub(super) fn inverse<V: Floats>(d: V) -> V {

@@ -76,6 +76,14 @@ pub(crate) trait Floats:
         self.max(Self::splat(least)).min(Self::splat(greatest))
     }
 
+    /// The lanes, to be taken one by one.
+    #[inline(always)]
+    fn lanes(self) -> [f32; LANES] {
+        let mut lanes = [0.0; LANES];
+        self.store(&mut lanes);
+        lanes
+    }
+
     /// Itself where the mask is true, else zero.
     #[inline(always)]
     fn or_zero(self, mask: Self::Mask) -> Self {

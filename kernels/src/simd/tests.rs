@@ -45,8 +45,7 @@ fn samples() -> Vec<[f32; LANES]> {
 }
 
 fn floats<V: Floats>(v: V) -> Vec<u32> {
-    let mut lanes = [0.0f32; LANES];
-    v.store(&mut lanes);
+    let lanes = v.lanes();
     // Whose NaN comes out of an operation is nobody's business.
     lanes.iter().map(|v| if v.is_nan() { f32::NAN.to_bits() } else { v.to_bits() }).collect()
 }
