@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use crate::keep::sparsify;
-use crate::mask::{Band, Mix, Vector, mix, thin_out};
+use crate::mask::{Band, thin_out};
+use crate::mix::{Mix, Stays, Vector, draws_masks, mix};
 use crate::run::{decoded, difference};
 use crate::simd::{LANES, tiered};
 use crate::{Codecs, Keep, LineTerm, Lines, Program, Source, TaskVector, Term};
@@ -142,36 +143,46 @@ fn add_lines(term: &LineTerm, lines: Lines, row: usize, first: usize, values: &[
     }
 }
 
-/// The first `len` elements of `scratch`, with whatever is in them.
-fn room(scratch: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    if scratch.len() < len {
-        scratch.resize(len, 0.0);
+/// `len` elements of `scratch` from the start of a cache line on, with whatever is in them: a vector that lies in two lines takes several
+/// times as long to store.
+pub(crate) fn room(scratch: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    let most = len + LANES - 1;
+    if scratch.len() < most {
+        scratch.resize(most, 0.0);
     }
-    &mut scratch[..len]
+    let skipped = scratch.as_ptr().align_offset(LANES * size_of::<f32>()).min(LANES - 1);
+    &mut scratch[skipped..][..len]
 }
 
 /// The base plus its mixed task vectors.
 fn task_vectors(base: usize, vectors: &[TaskVector], how: Mix, tile: Tile, merged: &mut [f32], scratch: &mut Vec<f32>) {
     // Whole vectors of lanes, in place unless the last one reaches beyond the tile.
     let (len, here) = (tile.len().next_multiple_of(LANES), ..tile.len());
-    let (sum, values) = room(scratch, len * (vectors.len() + 1)).split_at_mut(len);
-    let sum = if tile.len() == len { &mut *merged } else { sum };
+    let (filled_up, values) = room(scratch, len * (vectors.len() + 1)).split_at_mut(len);
+    let sum = if tile.len() == len { &mut *merged } else { &mut *filled_up };
     tile.decode(base, &mut sum[here]);
+    let first = tile.range.start;
+    let all_random = vectors.iter().all(|v| matches!(v.keep, Keep::Random { .. }));
+    let draws_masks = all_random && draws_masks(vectors.len(), first, tile.len());
     let mut prepared = Vec::with_capacity(vectors.len());
     for (v, values) in vectors.iter().zip(values.chunks_mut(len)) {
         tile.decode(v.source, &mut values[here]);
-        let band = Band::of(v.keep, tile.range.start, tile.len());
-        if let Keep::Ranked { .. } = v.keep {
-            thin_out_by_rank(v, base, tile, &sum[here], &mut values[here]);
-        } else if band.is_none() {
-            thin_out(v.keep, tile.range.start, &sum[here], &mut values[here]);
-        }
-        let (band, factor) = (band.unwrap_or(Band::ALL), v.rescale * v.weight);
-        prepared.push(Vector { values, band, factor, weight: v.weight });
+        let keep = match v.keep {
+            Keep::Random { key, threshold } if draws_masks => Stays::Random(key.schedule(), threshold.cast_signed()),
+            Keep::Ranked { .. } => {
+                thin_out_by_rank(v, base, tile, &sum[here], &mut values[here]);
+                Stays::Band(Band::ALL)
+            }
+            keep => Stays::Band(Band::of(keep, first, tile.len()).unwrap_or_else(|| {
+                thin_out(keep, first, &sum[here], &mut values[here]);
+                Band::ALL
+            })),
+        };
+        prepared.push(Vector { values, keep, factor: v.rescale * v.weight, weight: v.weight });
     }
-    mix(&prepared, how, sum);
+    mix(&prepared, how, first, sum);
     if tile.len() < len {
-        merged.copy_from_slice(&scratch[here]);
+        merged.copy_from_slice(&filled_up[here]);
     }
 }
 

@@ -16,6 +16,7 @@ mod fold;
 mod half;
 mod keep;
 mod mask;
+mod mix;
 mod philox;
 mod plain;
 mod prefetch;

@@ -1,20 +1,19 @@
-//! Which elements of a task vector stay, element by element, and how what stays becomes one: the loops of
-//! [`crate::Program::TaskVectors`].
+//! Which elements of a task vector stay, element by element.
 
-use crate::philox::{GROUP, Schedule};
-use crate::simd::{Floats, Ints, LANES, Mask, tiered};
+use crate::philox::{GROUP, Schedule, draws};
+use crate::simd::{Floats, Ints, tiered};
 use crate::{Cut, Keep};
 
-/// Weight sums closer to zero are not divided by.
-const NO_WEIGHT: f32 = 1e-8;
 /// Groups whose random bits are worked out side by side: no round of one waits for the other.
 const TOGETHER: usize = 2;
 
 /// Magnitudes of differences by their bits: those above `from` and not above `to` stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Band {
-    from: i32,
-    to: i32,
+    /// At least -1.
+    pub from: i32,
+    /// See `from`.
+    pub to: i32,
 }
 
 impl Band {
@@ -22,7 +21,7 @@ impl Band {
     pub const ALL: Self = Self { from: -1, to: i32::MAX };
 
     /// How many of the bounds matter: none, the lower one, or both.
-    fn bounds(self) -> usize {
+    pub fn bounds(self) -> usize {
         match self {
             Self::ALL => 0,
             Self { to: i32::MAX, .. } => 1,
@@ -100,89 +99,9 @@ fn thin_out_some<V: Floats>(
     values: &mut [f32; TOGETHER * GROUP],
 ) {
     let threshold = V::Ints::splat(threshold.cast_signed());
-    let draws = schedule.draws::<V, TOGETHER>(number);
+    let draws: [_; TOGETHER] = draws::<V, _>(std::array::from_fn(|k| (schedule, number + k as u64)));
     let draws = draws.as_flattened().iter();
     for ((values, base), draws) in values.as_chunks_mut().0.iter_mut().zip(base.as_chunks().0).zip(draws) {
         V::select(threshold.above(*draws), V::load(values), V::load(base)).store(values);
-    }
-}
-
-/// A task vector whose difference to the base is still to be taken.
-pub(crate) struct Vector<'a> {
-    /// The source's elements, as many as the base has.
-    pub values: &'a [f32],
-    /// Which differences stay.
-    pub band: Band,
-    /// What they are multiplied by before they are added up.
-    pub factor: f32,
-    /// Its part in the sum that is divided by.
-    pub weight: f32,
-}
-
-/// How task vectors become one.
-#[derive(Clone, Copy)]
-pub(crate) struct Mix {
-    /// Whether only those count that have the sign of the sum, element by element.
-    pub consensus: bool,
-    /// Whether to divide by the weights that count.
-    pub normalize: bool,
-    /// What the result is multiplied by.
-    pub lambda: f32,
-}
-
-tiered! {
-    /// `base += lambda * mix(vectors)`; lanes behind the last whole 16 are left alone.
-    pub(crate) fn mix<V>(vectors: &[Vector], how: Mix, base: &mut [f32]) {
-        let bounds = vectors.iter().map(|v| v.band.bounds()).max();
-        // Two differences stay in registers between the vote and the sum.
-        match (vectors.as_array::<2>(), bounds) {
-            (Some(two), Some(0)) => mix_some::<V, 0>(two, how, base),
-            (Some(two), Some(1)) => mix_some::<V, 1>(two, how, base),
-            _ => mix_some::<V, 2>(vectors, how, base),
-        }
-    }
-}
-
-#[inline(always)]
-fn mix_some<V: Floats, const BOUNDS: usize>(vectors: &[Vector], how: Mix, base: &mut [f32]) {
-    let zero = V::splat(0.0);
-    let weights: f32 = vectors.iter().map(|v| v.weight).sum();
-    let divisor = V::splat(if how.normalize && weights.abs() >= NO_WEIGHT { weights } else { 1.0 });
-    let lambda = V::splat(how.lambda);
-    for (at, to) in base.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-        let base = V::load(to);
-        let mut total = zero;
-        for v in vectors {
-            total = total + delta::<V, BOUNDS>(v, at, base);
-        }
-        let mixed = if how.consensus {
-            // A sum of zero is positive and elects +; an exact zero never agrees.
-            let elected = total.bits() & V::Ints::splat(i32::MIN);
-            let (mut sum, mut weights) = (zero, zero);
-            for v in vectors {
-                let delta = delta::<V, BOUNDS>(v, at, base);
-                let agrees = (delta.bits() ^ elected).as_floats().above(zero);
-                sum = V::select(agrees, sum + delta, sum);
-                weights = V::select(agrees, weights + V::splat(v.weight), weights);
-            }
-            if how.normalize { sum / V::select(weights.equals(zero), V::splat(1.0), weights) } else { sum }
-        } else {
-            total / divisor
-        };
-        (base + mixed * lambda).store(to);
-    }
-}
-
-/// What stays of 16 elements' difference to the base, times its factor. Where a vote needs it twice, the compiler keeps it if it can; to
-/// work it out again is as good as to fetch it.
-#[inline(always)]
-fn delta<V: Floats, const BOUNDS: usize>(v: &Vector, at: usize, base: V) -> V {
-    let delta = V::load(&v.values.as_chunks().0[at]) - base;
-    let (bits, weighted) = (delta.abs().bits(), delta * V::splat(v.factor));
-    let large = bits.above(V::Ints::splat(v.band.from));
-    match BOUNDS {
-        0 => weighted,
-        1 => weighted.or_zero(large),
-        _ => weighted.or_zero(large.and_not(bits.above(V::Ints::splat(v.band.to)))),
     }
 }

@@ -60,47 +60,46 @@ impl MaskKey {
     }
 }
 
-impl Schedule {
-    /// The draws of the elements of `N` groups from `number` on, 16 at a time.
-    #[inline(always)]
-    pub(crate) fn draws<V: Floats, const N: usize>(&self, number: u64) -> [[V::Ints; GROUP / LANES]; N] {
-        const BLOCKS: [i32; LANES] = [0, 0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0, 7, 0];
-        let zero = V::Ints::splat(0);
-        let mut counters = [[zero; 4]; N];
-        for (counter, number) in counters.iter_mut().zip(number..) {
-            // Eight blocks from a multiple of eight on have the same upper half of their number. What matters is in the even lanes.
-            let first = number * (LANES / 2) as u64;
+/// The draws of the elements of `N` groups, each named by its mask and its number, 16 at a time. No round of one waits for the other.
+#[inline(always)]
+pub(crate) fn draws<V: Floats, const N: usize>(groups: [(&Schedule, u64); N]) -> [[V::Ints; GROUP / LANES]; N] {
+    const BLOCKS: [i32; LANES] = [0, 0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0, 7, 0];
+    let zero = V::Ints::splat(0);
+    let mut counters = [[zero; 4]; N];
+    for (counter, (schedule, number)) in counters.iter_mut().zip(groups) {
+        // Eight blocks from a multiple of eight on have the same upper half of their number. What matters is in the even lanes.
+        let first = number * (LANES / 2) as u64;
+        *counter = [
+            V::Ints::splat(first as i32) + V::Ints::load(&BLOCKS),
+            V::Ints::splat((first >> 32) as i32),
+            V::Ints::splat(schedule.stream[0]),
+            V::Ints::splat(schedule.stream[1]),
+        ];
+    }
+    for round in 0..ROUNDS {
+        for (counter, (schedule, _)) in counters.iter_mut().zip(groups) {
+            let key = schedule.keys[round];
+            let (p0, p1) = (counter[0].mul_even(MULTIPLIERS[0]), counter[2].mul_even(MULTIPLIERS[1]));
             *counter = [
-                V::Ints::splat(first as i32) + V::Ints::load(&BLOCKS),
-                V::Ints::splat((first >> 32) as i32),
-                V::Ints::splat(self.stream[0]),
-                V::Ints::splat(self.stream[1]),
+                p1.odd_to_even() ^ counter[1] ^ V::Ints::splat(key[0]),
+                p1,
+                p0.odd_to_even() ^ counter[3] ^ V::Ints::splat(key[1]),
+                p0,
             ];
         }
-        for key in &self.keys {
-            for counter in &mut counters {
-                let (p0, p1) = (counter[0].mul_even(MULTIPLIERS[0]), counter[2].mul_even(MULTIPLIERS[1]));
-                *counter = [
-                    p1.odd_to_even() ^ counter[1] ^ V::Ints::splat(key[0]),
-                    p1,
-                    p0.odd_to_even() ^ counter[3] ^ V::Ints::splat(key[1]),
-                    p0,
-                ];
-            }
-        }
-        let mut draws = [[zero; GROUP / LANES]; N];
-        for (draws, counter) in draws.iter_mut().zip(counters) {
-            let words = [counter[0].interleave_even(counter[1]), counter[2].interleave_even(counter[3])];
-            let lower = V::Ints::splat(0xFFFF);
-            *draws = [words[0] & lower, words[0].shr::<16>(), words[1] & lower, words[1].shr::<16>()];
-        }
-        draws
     }
+    let mut draws = [[zero; GROUP / LANES]; N];
+    for (draws, counter) in draws.iter_mut().zip(counters) {
+        let words = [counter[0].interleave_even(counter[1]), counter[2].interleave_even(counter[3])];
+        let lower = V::Ints::splat(0xFFFF);
+        *draws = [words[0] & lower, words[0].shr::<16>(), words[1] & lower, words[1].shr::<16>()];
+    }
+    draws
 }
 
 tiered! {
     fn one_group<V>(schedule: &Schedule, number: u64, draws: &mut [i32; GROUP]) {
-        let [quarters] = schedule.draws::<V, 1>(number);
+        let [quarters] = self::draws::<V, 1>([(schedule, number)]);
         for (draws, quarter) in draws.as_chunks_mut().0.iter_mut().zip(quarters) {
             quarter.store(draws);
         }

@@ -11,8 +11,8 @@ pub(crate) fn to_read<const BYTES: usize>(block: &[u8; BYTES], distance: usize) 
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a hint, which is ignored where there is no memory.
         unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(block.as_ptr().wrapping_add(distance + at).cast());
+            use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T1>(block.as_ptr().wrapping_add(distance + at).cast());
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = (block, distance, at);

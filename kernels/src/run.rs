@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use crate::combine::{Tile, combine};
+use crate::combine::{Tile, combine, room};
 use crate::{Codecs, GgmlType, Program, Source, fold};
 
 /// Elements that are decoded, combined and encoded together: a multiple of every block size, small enough that the f32 tiles of
 /// a few sources stay in a core's own caches.
-pub const TILE: usize = 4096;
+pub const TILE: usize = 2048;
 
 /// Fills `out`, the bytes of elements `range` of the destination.
 ///
@@ -37,8 +37,8 @@ pub fn run(program: &Program, sources: &[Source], ty: GgmlType, range: Range<usi
 
 fn merge(program: &Program, sources: &[Source], ty: GgmlType, range: Range<usize>, out: &mut [u8], codecs: &Codecs) {
     let widest = TILE.max(program.unit()).min(range.len());
-    let mut combined = vec![0f32; widest];
-    let mut scratch = Vec::new();
+    let (mut combined, mut scratch) = (Vec::new(), Vec::new());
+    let combined = room(&mut combined, widest);
     let mut start = range.start;
     let mut rest = out;
     while start < range.end {

@@ -1,6 +1,6 @@
 //! Super-blocks of 256 elements whose parts have quantized scales of their own (`dequantize_row_q2_K` to `dequantize_row_q6_K`).
 
-use super::{Sink, half, high, low, part};
+use super::{Sink, half, high, low, nibbles, part, steps};
 use crate::QK_K;
 use crate::simd::{Floats, Ints, LANES};
 
@@ -34,12 +34,11 @@ pub(super) fn q3_k<V: Floats>(block: &[u8; 110], out: &mut [f32; QK_K], sink: im
 pub(super) fn q4_k<V: Floats>(block: &[u8; 144], out: &mut [f32; QK_K], sink: impl Sink<V>) {
     let ([scales, offsets], qs) = (scales_and_offsets::<V>(block), part::<128>(block, 16));
     for (pair, out) in out.as_chunks_mut::<64>().0.iter_mut().enumerate() {
-        for (at, out) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-            let qs = part(qs, pair * 32 + at % 2 * LANES);
-            let q = if at < 2 { low::<V>(qs) } else { high::<V>(qs) };
-            let number = 2 * pair + at / 2;
-            sink.put(out, V::splat(scales[number]) * q.to_floats() - V::splat(offsets[number]));
-        }
+        let made = [2 * pair, 2 * pair + 1]
+            .map(|number| sink.make(V::splat(scales[number]) * steps() - V::splat(offsets[number])));
+        let [a, b, c, d] = out.as_chunks_mut().0 else { unreachable!("four vectors") };
+        nibbles(part(qs, pair * 32), made, [a, c], sink);
+        nibbles(part(qs, pair * 32 + LANES), made, [b, d], sink);
     }
 }
 

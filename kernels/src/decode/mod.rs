@@ -38,10 +38,19 @@ tiered! {
     }
 }
 
-/// What becomes of decoded elements.
+/// What becomes of decoded elements: what is made of each alone, and where that goes.
 trait Sink<V>: Copy {
-    /// Takes 16 elements, and the place in `out` that they have.
-    fn put(self, out: &mut [f32; LANES], values: V);
+    /// What is made of elements. Formats with few values make it of these, once a block, instead of elements.
+    fn make(self, values: V) -> V;
+
+    /// Takes 16 that were made, and the place in `out` that they have.
+    fn place(self, out: &mut [f32; LANES], made: V);
+
+    /// Takes 16 elements.
+    #[inline(always)]
+    fn put(self, out: &mut [f32; LANES], values: V) {
+        self.place(out, self.make(values));
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -49,8 +58,13 @@ struct Store;
 
 impl<V: Floats> Sink<V> for Store {
     #[inline(always)]
-    fn put(self, out: &mut [f32; LANES], values: V) {
-        values.store(out);
+    fn make(self, values: V) -> V {
+        values
+    }
+
+    #[inline(always)]
+    fn place(self, out: &mut [f32; LANES], made: V) {
+        made.store(out);
     }
 }
 
@@ -62,8 +76,13 @@ struct Start<V> {
 
 impl<V: Floats> Sink<V> for Start<V> {
     #[inline(always)]
-    fn put(self, out: &mut [f32; LANES], values: V) {
-        (self.constant + self.coefficient * values).store(out);
+    fn make(self, values: V) -> V {
+        self.constant + self.coefficient * values
+    }
+
+    #[inline(always)]
+    fn place(self, out: &mut [f32; LANES], made: V) {
+        made.store(out);
     }
 }
 
@@ -72,8 +91,13 @@ struct Add<V>(V);
 
 impl<V: Floats> Sink<V> for Add<V> {
     #[inline(always)]
-    fn put(self, out: &mut [f32; LANES], values: V) {
-        (V::load(out) + self.0 * values).store(out);
+    fn make(self, values: V) -> V {
+        self.0 * values
+    }
+
+    #[inline(always)]
+    fn place(self, out: &mut [f32; LANES], made: V) {
+        (V::load(out) + made).store(out);
     }
 }
 
@@ -133,6 +157,13 @@ fn floats<V: Floats, F: Plain<BYTES>, const BYTES: usize>(bytes: &[u8], out: &mu
     }
 }
 
+/// The two halves of 32 elements.
+#[inline(always)]
+fn halves(out: &mut [f32; 2 * LANES]) -> [&mut [f32; LANES]; 2] {
+    let [first, second] = out.as_chunks_mut().0 else { unreachable!("two halves") };
+    [first, second]
+}
+
 /// A half precision number at `at` in a block, in all lanes.
 #[inline(always)]
 fn half<V: Floats>(block: &[u8], at: usize) -> V {
@@ -143,6 +174,21 @@ fn half<V: Floats>(block: &[u8], at: usize) -> V {
 #[inline(always)]
 fn part<const LEN: usize>(block: &[u8], at: usize) -> &[u8; LEN] {
     block[at..].first_chunk().expect("blocks have a fixed layout")
+}
+
+/// The quanta 0 to 15.
+#[inline(always)]
+fn steps<V: Floats>() -> V {
+    V::load(&[0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.])
+}
+
+/// Elements whose quanta are the lower and the upper four bits of bytes, from a table of what each quantum's value was made into.
+#[inline(always)]
+fn nibbles<V: Floats>(bytes: &[u8; LANES], made: [V; 2], out: [&mut [f32; LANES]; 2], sink: impl Sink<V>) {
+    let bytes = V::Ints::from_u8(bytes);
+    let [first, second] = out;
+    sink.place(first, bytes.look_up(made[0]));
+    sink.place(second, bytes.shr::<4>().look_up(made[1]));
 }
 
 /// The lower four bits of each byte.

@@ -2,46 +2,83 @@
 
 use super::lanes::{Columns, columns, inverse};
 use crate::prefetch;
-use crate::simd::{Floats, Ints, LANES};
+use crate::simd::{Floats, Ints, LANES, Mask};
 
 /// Elements of a block.
 const QK: usize = 2 * LANES;
 /// The greatest float below 0.5: added to a magnitude, it makes truncation round half away from zero, and 0.5 itself would not always.
 const ALMOST_HALF: f32 = 0.499_999_97;
 
-/// Blocks whose scales are worked out before the first of them is quantized, so that no division is waited for.
+/// Blocks of Q8_0 whose scales are worked out before the first of them is quantized, so that no division is waited for.
 const AHEAD: usize = 4 * LANES;
 
 /// `d: f16, qs: [i8; 32]` with `d` the greatest magnitude over 127.
 #[inline(always)]
 pub(super) fn q8_0<V: Floats>(values: &[f32], out: &mut [u8]) {
-    let sign = V::Ints::splat(i32::MIN);
-    let (half, distance) = (V::splat(ALMOST_HALF).bits(), out.len());
-    for (values, out) in values.chunks(AHEAD * QK).zip(out.chunks_mut(AHEAD * 34)) {
-        let (mut scales, mut inverses) = ([[0; 2 * LANES]; AHEAD / LANES], [[0.0; LANES]; AHEAD / LANES]);
-        for ((values, scales), inverses) in values.chunks(LANES * QK).zip(&mut scales).zip(&mut inverses) {
-            // Magnitudes order like their bits, in which NaN is the greatest.
-            let mut magnitudes = [V::Ints::splat(0); LANES];
-            for (values, magnitudes) in values.as_chunks().0.iter().zip(&mut magnitudes) {
-                let [a, b] = halves::<V>(values);
-                *magnitudes = a.abs().bits().max(b.abs().bits());
-            }
-            let d = V::Ints::greatest_of(magnitudes).as_floats() / V::splat(127.0);
-            *scales = d.to_halves();
-            inverse(d).store(inverses);
+    let distance = out.len();
+    let (values, last) = values.as_chunks::<QK>().0.as_chunks::<AHEAD>();
+    let (out, last_out) = out.as_chunks_mut::<34>().0.as_chunks_mut::<AHEAD>();
+    for (values, out) in values.iter().zip(out) {
+        q8_0_blocks::<V>(values, out, distance);
+    }
+    if !last.is_empty() {
+        let (mut values, mut out) = ([[0.0; QK]; AHEAD], [[0; 34]; AHEAD]);
+        values[..last.len()].copy_from_slice(last);
+        q8_0_blocks::<V>(&values, &mut out, 0);
+        last_out.copy_from_slice(&out[..last.len()]);
+    }
+}
+
+#[inline(always)]
+fn q8_0_blocks<V: Floats>(values: &[[f32; QK]; AHEAD], out: &mut [[u8; 34]; AHEAD], distance: usize) {
+    let (mut scales, mut inverses) = ([[0; 2 * LANES]; AHEAD / LANES], [[0.0; LANES]; AHEAD / LANES]);
+    let mut finite = true;
+    for ((values, scales), inverses) in values.as_chunks::<LANES>().0.iter().zip(&mut scales).zip(&mut inverses) {
+        // Magnitudes order like their bits, in which NaN is the greatest.
+        let mut magnitudes = [V::Ints::splat(0); LANES];
+        for (values, magnitudes) in values.iter().zip(&mut magnitudes) {
+            let [a, b] = halves::<V>(values);
+            *magnitudes = a.abs().bits().max(b.abs().bits());
         }
-        let scales = scales.as_flattened().as_chunks::<2>().0.iter().zip(inverses.as_flattened());
-        let blocks = values.as_chunks().0.iter().zip(out.as_chunks_mut::<34>().0);
-        for ((values, out), (d, inverse)) in blocks.zip(scales) {
-            prefetch::to_write(out, distance);
-            let (to, qs) = out.split_first_chunk_mut().expect("34 bytes");
+        let greatest = V::Ints::greatest_of(magnitudes);
+        finite &= !greatest.above(V::splat(f32::MAX).bits()).any();
+        let d = greatest.as_floats() / V::splat(127.0);
+        *scales = d.to_halves();
+        inverse(d).store(inverses);
+    }
+    let scales = scales.as_flattened().as_chunks::<2>().0.as_chunks::<2>().0;
+    let inverses = inverses.as_flattened().as_chunks::<2>().0;
+    let two = values.as_chunks::<2>().0.iter().zip(out.as_chunks_mut::<2>().0);
+    for ((values, out), (scales, inverses)) in two.zip(scales.iter().zip(inverses)) {
+        prefetch::to_write(out.as_flattened_mut().first_chunk_mut::<64>().expect("68 bytes"), distance);
+        let quanta = quanta_of_two::<V>(values, *inverses, finite);
+        for ((out, d), qs) in out.iter_mut().zip(scales).zip(&quanta) {
+            let (to, rest) = out.split_first_chunk_mut().expect("34 bytes");
             *to = *d;
-            for (v, q) in halves::<V>(values).into_iter().zip(qs.as_chunks_mut().0) {
-                let v = v * V::splat(*inverse);
-                *q = (v + (v.bits() & sign | half).as_floats()).truncate().low_bytes();
-            }
+            rest.copy_from_slice(qs);
         }
     }
+}
+
+/// The quanta of two blocks of Q8_0. Those of blocks that are `finite` are numbers from -127 to 127.
+#[inline(always)]
+fn quanta_of_two<V: Floats>(values: &[[f32; QK]; 2], inverses: [f32; 2], finite: bool) -> [[u8; QK]; 2] {
+    let ([a, b], [c, d]) = (halves::<V>(&values[0]), halves::<V>(&values[1]));
+    let (first, second) = (V::splat(inverses[0]), V::splat(inverses[1]));
+    let [a, b, c, d] = [rounded(a * first), rounded(b * first), rounded(c * second), rounded(d * second)];
+    let bytes = if finite {
+        V::Ints::small_bytes([a, b, c, d])
+    } else {
+        *[a.low_bytes(), b.low_bytes(), c.low_bytes(), d.low_bytes()].as_flattened().as_array().expect("64 bytes")
+    };
+    *bytes.as_chunks().0.as_array().expect("two blocks")
+}
+
+/// The nearest whole numbers, half away from zero.
+#[inline(always)]
+fn rounded<V: Floats>(v: V) -> V::Ints {
+    let (sign, half) = (V::Ints::splat(i32::MIN), V::splat(ALMOST_HALF).bits());
+    (v + (v.bits() & sign | half).as_floats()).truncate()
 }
 
 #[inline(always)]

@@ -48,6 +48,11 @@ impl Mask for BoolArray {
     fn and_not(self, other: Self) -> Self {
         Self(from_fn(|k| self.0[k] && !other.0[k]))
     }
+
+    #[inline(always)]
+    fn any(self) -> bool {
+        self.0.contains(&true)
+    }
 }
 
 impl Floats for Array {
@@ -176,6 +181,11 @@ impl Ints for IntArray {
     }
 
     #[inline(always)]
+    fn small_bytes(vectors: [Self; 4]) -> [u8; 4 * LANES] {
+        from_fn(|k| vectors[k / LANES].0[k % LANES] as u8)
+    }
+
+    #[inline(always)]
     fn low_halves(self) -> [u8; 2 * LANES] {
         from_fn(|k| (self.0[k / 2] >> (k % 2 * 8)) as u8)
     }
@@ -237,7 +247,7 @@ impl Ints for IntArray {
     }
 
     #[inline(always)]
-    fn look_up(self, table: &[f32; LANES]) -> Array {
-        Array(self.0.map(|index| table[index as usize % LANES]))
+    fn look_up(self, table: Array) -> Array {
+        Array(self.0.map(|index| table.0[index as usize % LANES]))
     }
 }

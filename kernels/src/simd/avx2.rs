@@ -62,6 +62,11 @@ impl Mask for Mask256 {
     fn and_not(self, other: Self) -> Self {
         Self(avx2!([_mm256_andnot_ps(other.0[0], self.0[0]), _mm256_andnot_ps(other.0[1], self.0[1])]))
     }
+
+    #[inline(always)]
+    fn any(self) -> bool {
+        avx2!(_mm256_movemask_ps(_mm256_or_ps(self.0[0], self.0[1]))) != 0
+    }
 }
 
 impl Floats for Avx2 {
@@ -225,6 +230,21 @@ impl Ints for Ints256 {
     }
 
     #[inline(always)]
+    fn small_bytes(vectors: [Self; 4]) -> [u8; 4 * LANES] {
+        let mut bytes = [0; 4 * LANES];
+        for (bytes, [a, b]) in bytes.as_chunks_mut::<32>().0.iter_mut().zip(vectors.as_chunks().0) {
+            avx2!({
+                // As in `low_bytes`.
+                let (a, b) = (_mm256_packs_epi32(a.0[0], a.0[1]), _mm256_packs_epi32(b.0[0], b.0[1]));
+                let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+                let packed = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(a, b), order);
+                _mm256_storeu_si256(bytes.as_mut_ptr().cast(), packed);
+            });
+        }
+        bytes
+    }
+
+    #[inline(always)]
     fn low_halves(self) -> [u8; 2 * LANES] {
         let mut bytes = [0; 2 * LANES];
         avx2!({
@@ -322,7 +342,7 @@ impl Ints for Ints256 {
     }
 
     #[inline(always)]
-    fn look_up(self, table: &[f32; LANES]) -> Avx2 {
+    fn look_up(self, table: Avx2) -> Avx2 {
         Avx2([look_up(self.0[0], table), look_up(self.0[1], table)])
     }
 }
@@ -334,10 +354,10 @@ fn eight(v: Ints256) -> __m256i {
 }
 
 #[inline(always)]
-fn look_up(index: __m256i, table: &[f32; LANES]) -> __m256 {
+fn look_up(index: __m256i, table: Avx2) -> __m256 {
     avx2!({
-        let low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table.as_ptr()), index);
-        let high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table.as_ptr().add(8)), index);
+        let low = _mm256_permutevar8x32_ps(table.0[0], index);
+        let high = _mm256_permutevar8x32_ps(table.0[1], index);
         // The fourth bit of the index chooses, as the sign of a lane does.
         _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32::<28>(index)))
     })

@@ -55,6 +55,11 @@ impl Mask for Mask512 {
     fn and_not(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
+
+    #[inline(always)]
+    fn any(self) -> bool {
+        self.0 != 0
+    }
 }
 
 impl Floats for Avx512 {
@@ -185,6 +190,19 @@ impl Ints for Ints512 {
     }
 
     #[inline(always)]
+    fn small_bytes(vectors: [Self; 4]) -> [u8; 4 * LANES] {
+        let [a, b, c, d] = vectors.map(|v| v.0);
+        let mut bytes = [0; 4 * LANES];
+        avx512!({
+            // Packing works within 128 bits; the permutation puts the sixteen fours in order.
+            let fours = _mm512_packs_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            _mm512_storeu_si512(bytes.as_mut_ptr().cast(), _mm512_permutexvar_epi32(order, fours));
+        });
+        bytes
+    }
+
+    #[inline(always)]
     fn low_halves(self) -> [u8; 2 * LANES] {
         let mut bytes = [0; 2 * LANES];
         avx512!(_mm256_storeu_si256(bytes.as_mut_ptr().cast(), _mm512_cvtepi32_epi16(self.0)));
@@ -261,7 +279,7 @@ impl Ints for Ints512 {
     }
 
     #[inline(always)]
-    fn look_up(self, table: &[f32; LANES]) -> Avx512 {
-        Avx512(avx512!(_mm512_permutexvar_ps(self.0, _mm512_loadu_ps(table.as_ptr()))))
+    fn look_up(self, table: Avx512) -> Avx512 {
+        Avx512(avx512!(_mm512_permutexvar_ps(self.0, table.0)))
     }
 }

@@ -95,6 +95,8 @@ pub(crate) trait Floats:
 pub(crate) trait Mask: Copy {
     /// True where this one is and the other is not.
     fn and_not(self, other: Self) -> Self;
+    /// Whether any is true.
+    fn any(self) -> bool;
 }
 
 /// 16 whole numbers of 32 bits; arithmetic wraps.
@@ -113,6 +115,8 @@ pub(crate) trait Ints:
     fn from_u16(bytes: &[u8; 2 * LANES]) -> Self;
     /// The lowest 8 bits of each.
     fn low_bytes(self) -> [u8; LANES];
+    /// The lowest 8 bits of each, one vector after the other, of numbers from -128 to 127.
+    fn small_bytes(vectors: [Self; 4]) -> [u8; 4 * LANES];
     /// The lowest 16 bits of each, little-endian.
     fn low_halves(self) -> [u8; 2 * LANES];
     fn shl<const BY: u32>(self) -> Self;
@@ -136,8 +140,8 @@ pub(crate) trait Ints:
     fn odd_to_even(self) -> Self;
     /// The even lanes, and those of `odd` behind them.
     fn interleave_even(self, odd: Self) -> Self;
-    /// Entry `self` of a table, from 0 to 15.
-    fn look_up(self, table: &[f32; LANES]) -> Self::Floats;
+    /// The lane of a table that the lowest four bits name.
+    fn look_up(self, table: Self::Floats) -> Self::Floats;
 }
 
 /// Compiles functions for every tier, in which `$V` is its [`Floats`]; calls go to that of [`Isa::current`].

@@ -65,6 +65,7 @@ fn bytes(bytes: &[u8]) -> Vec<u32> {
 fn all<V: Floats>(a: &[f32; LANES], b: &[f32; LANES]) -> Vec<Vec<u32>> {
     let (x, y) = (V::load(a), V::load(b));
     let (i, j) = (x.bits(), y.bits());
+    let small = |v: V::Ints| (v & V::Ints::splat(0xFF)) - V::Ints::splat(128);
     let mask = |mask: V::Mask| floats(V::select(mask, V::splat(1.0), V::splat(2.0)));
     let raw: [u8; 4 * LANES] = from_fn(|k| a[k / 4].to_bits().to_le_bytes()[k % 4]);
     let (raw16, raw32) = (raw.first_chunk().unwrap(), raw.first_chunk().unwrap());
@@ -101,6 +102,8 @@ fn all<V: Floats>(a: &[f32; LANES], b: &[f32; LANES]) -> Vec<Vec<u32>> {
         ints(V::Ints::from_u16(raw32)),
         bytes(&i.low_bytes()),
         bytes(&i.low_halves()),
+        bytes(&V::Ints::small_bytes([0, 5, 11, 17].map(|by| small(i + V::Ints::splat(by * 0x0107_3151))))),
+        vec![u32::from(x.above(y).any())],
         ints(i.shl::<7>()),
         ints(i.shr::<7>()),
         ints(i.shr_each(j & V::Ints::splat(31))),
@@ -112,7 +115,7 @@ fn all<V: Floats>(a: &[f32; LANES], b: &[f32; LANES]) -> Vec<Vec<u32>> {
         ints(i.mul_even(0xD251_1F53)),
         ints(i.odd_to_even()),
         ints(i.interleave_even(j)),
-        floats((i & V::Ints::splat(15)).look_up(&table)),
+        floats(i.look_up(V::load(&table))),
     ]
 }
 
