@@ -8,7 +8,7 @@ HARNESS  = $(CURDIR)/target/harness
 LLAMA    = $(CURDIR)/target/llama
 DATA    ?= recipes/tasks
 
-.PHONY: help deps build quickstart playground paper-table racing-table test test-clients check bench bench-score bench-serve compare-harness models clients
+.PHONY: help deps build quickstart playground paper-table racing-table test test-arm test-clients check bench bench-score bench-serve compare-harness models clients
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -35,6 +35,9 @@ test: deps models ## Run all tests
 	GGRAFT_TEST_MODELS=$(MODELS) $(CARGO) test --release --locked --workspace
 	RUSTFLAGS= $(CARGO) test --release --locked --package ggraft-kernels --target-dir target/portable
 	@$(MAKE) --no-print-directory test-clients
+
+test-arm: ## Test the kernels on an emulated 64-bit ARM processor (rustup, qemu)
+	CARGO=$(CARGO) sh scripts/arm.sh
 
 test-clients: build clients ## Test the server with real clients: openai, lm-evaluation-harness, curl, Chromium
 	GGRAFT=$(GGRAFT) PYTHONDONTWRITEBYTECODE=1 $(CLIENTS)/bin/python -m pytest -q -p no:cacheprovider tests/clients

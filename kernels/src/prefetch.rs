@@ -14,7 +14,13 @@ pub(crate) fn to_read<const BYTES: usize>(block: &[u8; BYTES], distance: usize) 
             use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
             _mm_prefetch::<_MM_HINT_T1>(block.as_ptr().wrapping_add(distance + at).cast());
         }
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: as above.
+        unsafe {
+            let line = block.as_ptr().addr().wrapping_add(distance + at);
+            std::arch::asm!("prfm pldl1keep, [{}]", in(reg) line, options(nomem, nostack, preserves_flags));
+        }
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         let _ = (block, distance, at);
     }
 }
@@ -29,7 +35,13 @@ pub(crate) fn to_write<const BYTES: usize>(block: &mut [u8; BYTES], distance: us
             use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
             _mm_prefetch::<_MM_HINT_ET0>(block.as_ptr().wrapping_add(distance + at).cast());
         }
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: as above.
+        unsafe {
+            let line = block.as_ptr().addr().wrapping_add(distance + at);
+            std::arch::asm!("prfm pstl1keep, [{}]", in(reg) line, options(nomem, nostack, preserves_flags));
+        }
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         let _ = (&block, distance, at);
     }
 }

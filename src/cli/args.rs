@@ -26,7 +26,7 @@ pub(super) struct Cli {
     /// Show llama.cpp's own log on stderr.
     #[arg(long, global = true)]
     pub verbose: bool,
-    /// Instructions that merges use: scalar, avx2 or avx512; by default the best that the processor has.
+    /// Instructions that merges use: scalar, avx2, avx512 or neon; by default the best that the processor has.
     #[arg(long, global = true, value_name = "NAME", env = "GGRAFT_ISA", value_parser = isa, hide_short_help = true)]
     pub isa: Option<Isa>,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// What kernels are compiled for, the slowest first.
+/// What kernels are compiled for; of those that one processor has, the slowest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Isa {
@@ -12,6 +12,8 @@ pub enum Isa {
     Avx2,
     /// AVX-512 with F, BW, DQ and VL.
     Avx512,
+    /// NEON: all 64-bit ARM processors.
+    Neon,
 }
 
 /// The one in use; 0 before the first question.
@@ -25,7 +27,7 @@ thread_local! {
 
 impl Isa {
     /// Every one, whether it is there or not.
-    pub const ALL: [Self; 3] = [Self::Scalar, Self::Avx2, Self::Avx512];
+    pub const ALL: [Self; 4] = [Self::Scalar, Self::Avx2, Self::Avx512, Self::Neon];
 
     /// What `GGRAFT_ISA` calls it.
     pub const fn name(self) -> &'static str {
@@ -33,6 +35,7 @@ impl Isa {
             Self::Scalar => "scalar",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Neon => "neon",
         }
     }
 
@@ -50,7 +53,8 @@ impl Isa {
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512vl")
             }
-            #[cfg(not(target_arch = "x86_64"))]
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => std::arch::is_aarch64_feature_detected!("neon"),
             _ => false,
         }
     }
@@ -74,6 +78,7 @@ impl Isa {
             1 => Self::Scalar,
             2 => Self::Avx2,
             3 => Self::Avx512,
+            4 => Self::Neon,
             _ => {
                 let best = Self::ALL.into_iter().rfind(|isa| isa.is_available()).unwrap_or(Self::Scalar);
                 best.select();

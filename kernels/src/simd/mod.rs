@@ -11,6 +11,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod isa;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +24,8 @@ pub(crate) use avx512::Avx512;
 #[cfg(test)]
 pub(crate) use isa::FORCED;
 pub use isa::Isa;
+#[cfg(target_arch = "aarch64")]
+pub(crate) use neon::Neon;
 
 /// Lanes of a vector, whatever the registers.
 pub(crate) const LANES: usize = 16;
@@ -164,6 +168,12 @@ macro_rules! tiered {
                 generic::<$crate::simd::Avx512>($($arg),*)
             }
 
+            #[cfg(target_arch = "aarch64")]
+            #[target_feature(enable = "neon")]
+            fn neon($($arg: $ty),*) $(-> $result)? {
+                generic::<$crate::simd::Neon>($($arg),*)
+            }
+
             match $crate::Isa::current() {
                 // SAFETY: no instruction set becomes current that the processor does not have.
                 #[cfg(target_arch = "x86_64")]
@@ -171,6 +181,9 @@ macro_rules! tiered {
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::Isa::Avx512 => unsafe { avx512($($arg),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "aarch64")]
+                $crate::Isa::Neon => unsafe { neon($($arg),*) },
                 _ => generic::<$crate::simd::Array>($($arg),*),
             }
         }

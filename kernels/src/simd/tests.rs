@@ -2,7 +2,7 @@
 
 use std::array::from_fn;
 
-use super::{Array, Floats, Ints, Isa, LANES, Mask};
+use super::{Array, FORCED, Floats, Ints, Isa, LANES, Mask, tiered};
 
 /// Zeros, tiny and huge numbers, halves to be rounded, infinities, NaN, and bits of all sorts, 16 at a time.
 fn samples() -> Vec<[f32; LANES]> {
@@ -119,39 +119,26 @@ fn all<V: Floats>(a: &[f32; LANES], b: &[f32; LANES]) -> Vec<Vec<u32>> {
     ]
 }
 
+tiered! {
+    fn all_of_current<V>(a: &[f32; LANES], b: &[f32; LANES]) -> Vec<Vec<u32>> {
+        all::<V>(a, b)
+    }
+}
+
 #[test]
 fn every_tier_computes_what_arrays_compute() {
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2,f16c")]
-    fn avx2(a: &[f32; LANES], b: &[f32; LANES]) -> Vec<Vec<u32>> {
-        all::<super::Avx2>(a, b)
-    }
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,f16c")]
-    fn avx512(a: &[f32; LANES], b: &[f32; LANES]) -> Vec<Vec<u32>> {
-        all::<super::Avx512>(a, b)
-    }
     let samples = samples();
-    for (a, b) in samples.iter().zip(samples.iter().cycle().skip(5)) {
-        let want = all::<Array>(a, b);
-        #[cfg(target_arch = "x86_64")]
-        {
-            if Isa::Avx2.is_available() {
-                // SAFETY: asked for just now.
-                let got = unsafe { avx2(a, b) };
-                got.iter().zip(&want).enumerate().for_each(|(i, (g, w))| assert_eq!(g, w, "AVX2, {i}: {a:?}, {b:?}"));
-            }
-            if Isa::Avx512.is_available() {
-                // SAFETY: as above.
-                let got = unsafe { avx512(a, b) };
-                got.iter()
-                    .zip(&want)
-                    .enumerate()
-                    .for_each(|(i, (g, w))| assert_eq!(g, w, "AVX-512, {i}: {a:?}, {b:?}"));
+    for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+        FORCED.set(Some(isa));
+        for (a, b) in samples.iter().zip(samples.iter().cycle().skip(5)) {
+            let (got, want) = (all_of_current(a, b), all::<Array>(a, b));
+            assert_eq!(got.len(), want.len());
+            for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+                assert_eq!(got, want, "{}, {i}: {a:?}, {b:?}", isa.name());
             }
         }
-        assert_eq!(want.len(), all::<Array>(a, b).len());
     }
+    FORCED.set(None);
 }
 
 #[test]
