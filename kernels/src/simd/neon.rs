@@ -56,6 +56,12 @@ impl Mask for Mask128 {
     fn and_not(self, other: Self) -> Self {
         Self(from_fn(|k| neon!(vbicq_u32(self.0[k], other.0[k]))))
     }
+
+    #[inline(always)]
+    fn any(self) -> bool {
+        let [a, b, c, d] = self.0;
+        neon!(vmaxvq_u32(vorrq_u32(vorrq_u32(a, b), vorrq_u32(c, d)))) != 0
+    }
 }
 
 impl Floats for Neon {
@@ -201,6 +207,15 @@ impl Ints for Ints128 {
     }
 
     #[inline(always)]
+    fn small_bytes(vectors: [Self; 4]) -> [u8; 4 * LANES] {
+        let mut bytes = [0; 4 * LANES];
+        for (bytes, v) in bytes.as_chunks_mut().0.iter_mut().zip(vectors) {
+            *bytes = v.low_bytes();
+        }
+        bytes
+    }
+
+    #[inline(always)]
     fn low_halves(self) -> [u8; 2 * LANES] {
         let mut bytes = [0; 2 * LANES];
         for (k, part) in self.low_parts().into_iter().enumerate() {
@@ -272,13 +287,14 @@ impl Ints for Ints128 {
     }
 
     #[inline(always)]
-    fn look_up(self, table: &[f32; LANES]) -> Neon {
+    fn look_up(self, table: Neon) -> Neon {
+        let numbers = self & Self::splat(0xF);
         Neon(neon!({
-            let bytes = |k: usize| vld1q_u8(table.as_ptr().add(4 * k).cast());
-            let table = uint8x16x4_t(bytes(0), bytes(1), bytes(2), bytes(3));
+            let [a, b, c, d] = table.0.map(|v| vreinterpretq_u8_f32(v));
             // The numbers of an entry's four bytes.
-            let places = |index| vmlaq_s32(vdupq_n_s32(0x0302_0100), index, vdupq_n_s32(0x0404_0404));
-            self.0.map(|index| vreinterpretq_f32_u8(vqtbl4q_u8(table, vreinterpretq_u8_s32(places(index)))))
+            let places = |number| vmlaq_s32(vdupq_n_s32(0x0302_0100), number, vdupq_n_s32(0x0404_0404));
+            let entry = |number| vqtbl4q_u8(uint8x16x4_t(a, b, c, d), vreinterpretq_u8_s32(places(number)));
+            numbers.0.map(|number| vreinterpretq_f32_u8(entry(number)))
         }))
     }
 }
