@@ -6,8 +6,6 @@ use rayon::prelude::*;
 
 /// Most bytes of one of the two buffers; more bytes are copied in several rounds.
 const MAX_BUFFER: usize = 1 << 30;
-/// Bytes that one thread copies at a time.
-const CHUNK: usize = 1 << 20;
 
 /// Two buffers to copy between.
 pub(super) struct Copy {
@@ -31,8 +29,10 @@ impl Copy {
         let mut left = self.bytes;
         while left > 0 {
             let now = left.min(self.to.len());
-            let chunks = self.to[..now].par_chunks_mut(CHUNK).zip(self.from[..now].par_chunks(CHUNK));
-            chunks.for_each(|(to, from)| to.copy_from_slice(from));
+            // One call on each thread: what it does with pieces of some size is the C library's choice.
+            let share = now.div_ceil(rayon::current_num_threads());
+            let shares = self.to[..now].par_chunks_mut(share).zip(self.from[..now].par_chunks(share));
+            shares.for_each(|(to, from)| to.copy_from_slice(from));
             std::hint::black_box(&mut self.to);
             left -= now;
         }

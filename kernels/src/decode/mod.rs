@@ -131,9 +131,9 @@ fn blocks<V: Floats, S: Sink<V>, const BYTES: usize, const ELEMENTS: usize>(
     sink: S,
     block: impl Fn(&[u8; BYTES], &mut [f32; ELEMENTS], S),
 ) {
-    let distance = bytes.len();
+    let tile = bytes.len();
     for (bytes, out) in bytes.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
-        prefetch::to_read(bytes, distance);
+        prefetch::to_read(bytes, tile);
         block(bytes, out, sink);
     }
 }
@@ -143,9 +143,9 @@ fn blocks<V: Floats, S: Sink<V>, const BYTES: usize, const ELEMENTS: usize>(
 fn floats<V: Floats, F: Plain<BYTES>, const BYTES: usize>(bytes: &[u8], out: &mut [f32], sink: impl Sink<V>) {
     let (values, rest) = bytes.as_chunks::<BYTES>().0.as_chunks::<LANES>();
     let (out, out_rest) = out.as_chunks_mut::<LANES>();
-    let distance = bytes.len();
+    let tile = bytes.len();
     for (values, out) in values.iter().zip(out) {
-        prefetch::to_read(values.as_flattened().first_chunk::<LANES>().expect("one byte each"), distance);
+        prefetch::to_read(values.as_flattened().first_chunk::<LANES>().expect("one byte each"), tile);
         sink.put(out, F::decode(values));
     }
     if !rest.is_empty() {

@@ -15,11 +15,11 @@ const AHEAD: usize = 4 * LANES;
 /// `d: f16, qs: [i8; 32]` with `d` the greatest magnitude over 127.
 #[inline(always)]
 pub(super) fn q8_0<V: Floats>(values: &[f32], out: &mut [u8]) {
-    let distance = out.len();
+    let tile = out.len();
     let (values, last) = values.as_chunks::<QK>().0.as_chunks::<AHEAD>();
     let (out, last_out) = out.as_chunks_mut::<34>().0.as_chunks_mut::<AHEAD>();
     for (values, out) in values.iter().zip(out) {
-        q8_0_blocks::<V>(values, out, distance);
+        q8_0_blocks::<V>(values, out, tile);
     }
     if !last.is_empty() {
         let (mut values, mut out) = ([[0.0; QK]; AHEAD], [[0; 34]; AHEAD]);
@@ -30,7 +30,7 @@ pub(super) fn q8_0<V: Floats>(values: &[f32], out: &mut [u8]) {
 }
 
 #[inline(always)]
-fn q8_0_blocks<V: Floats>(values: &[[f32; QK]; AHEAD], out: &mut [[u8; 34]; AHEAD], distance: usize) {
+fn q8_0_blocks<V: Floats>(values: &[[f32; QK]; AHEAD], out: &mut [[u8; 34]; AHEAD], tile: usize) {
     let (mut scales, mut inverses) = ([[0; 2 * LANES]; AHEAD / LANES], [[0.0; LANES]; AHEAD / LANES]);
     let mut finite = true;
     for ((values, scales), inverses) in values.as_chunks::<LANES>().0.iter().zip(&mut scales).zip(&mut inverses) {
@@ -50,7 +50,7 @@ fn q8_0_blocks<V: Floats>(values: &[[f32; QK]; AHEAD], out: &mut [[u8; 34]; AHEA
     let inverses = inverses.as_flattened().as_chunks::<2>().0;
     let two = values.as_chunks::<2>().0.iter().zip(out.as_chunks_mut::<2>().0);
     for ((values, out), (scales, inverses)) in two.zip(scales.iter().zip(inverses)) {
-        prefetch::to_write(out.as_flattened_mut().first_chunk_mut::<64>().expect("68 bytes"), distance);
+        prefetch::to_write(out.as_flattened_mut().first_chunk_mut::<64>().expect("68 bytes"), tile);
         let quanta = quanta_of_two::<V>(values, *inverses, finite);
         for ((out, d), qs) in out.iter_mut().zip(scales).zip(&quanta) {
             let (to, rest) = out.split_first_chunk_mut().expect("34 bytes");
