@@ -23,6 +23,8 @@
 //!
 //! As in [`super::cmaes`] the state holds no random generator: the deviates of generation `g` are stream `g` of ChaCha12.
 
+use serde::{Deserialize, Serialize};
+
 use super::cmaes::{
     CmaError, CmaOptions, MAX_POPULATION, StopReason, default_population, flat_window, normals, remember, stream,
     uniform, worst_if_odd,
@@ -47,7 +49,7 @@ const TOL_X: (f64, f64) = (1e-12, 1e4);
 const DEVIATIONS: (f64, f64) = (1e-15, 1e8);
 
 /// Where a search starts.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Start {
     /// For every switch the probability that it is on, above 0 and below 1.
     pub switches: Vec<f64>,
@@ -69,7 +71,7 @@ pub struct Told<'a> {
 }
 
 /// The search distribution, Bernoulli(p) × N(mean, diag(deviation²)), with its paths: plain data.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CatCma {
     /// One recombination weight per rank: not negative, sum one.
     weights: Vec<f64>,

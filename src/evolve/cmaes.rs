@@ -14,6 +14,7 @@ use std::f64::consts::TAU;
 
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
+use serde::{Deserialize, Serialize};
 
 use adaptation::Adaptation;
 
@@ -126,7 +127,7 @@ pub struct CmaOptions {
 }
 
 /// The settings that follow from the number of genes and the population (table 1).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Strategy {
     /// One recombination weight per rank; the first `mu` are positive and sum to one, the rest are zero or negative.
     pub weights: Vec<f64>,
@@ -144,7 +145,7 @@ pub(super) struct Strategy {
 }
 
 /// The search distribution N(mean, sigma² C) with its evolution paths: plain data, cheap to clone and to compare.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CmaEs {
     strategy: Strategy,
     seed: u64,
@@ -511,9 +512,12 @@ pub(super) fn normals(rng: &mut ChaCha12Rng, n: usize) -> Vec<f64> {
     z
 }
 
-/// One value for every fitness that says nothing; `+ 0.0` makes the two zeros one, since `total_cmp` tells them apart.
+/// The fitness of what has none: a number that every format of files can tell.
+pub(super) const WORST: f64 = f64::MAX;
+
+/// [`WORST`] for every fitness that says nothing; `+ 0.0` makes the two zeros one, since `total_cmp` tells them apart.
 pub(super) fn worst_if_odd(fitness: f64) -> f64 {
-    if fitness.is_finite() { fitness + 0.0 } else { f64::INFINITY }
+    if fitness.is_finite() { fitness + 0.0 } else { WORST }
 }
 
 #[cfg(test)]

@@ -6,9 +6,10 @@
 //! stay within three first step sizes of where they start. As in [`super::cmaes`] the state holds no random generator.
 
 use rand_chacha::ChaCha12Rng;
+use serde::{Deserialize, Serialize};
 
 use super::catcma::{MAX_COORDINATES, Start};
-use super::cmaes::{CmaError, CmaOptions, MAX_POPULATION, default_population, stream, uniform};
+use super::cmaes::{CmaError, CmaOptions, MAX_POPULATION, WORST, default_population, stream, uniform};
 
 /// Half the width of the box of numbers, in first step sizes.
 const REACH: f64 = 3.0;
@@ -18,7 +19,7 @@ const INDEX: f64 = 20.0;
 const CROSSOVER: f64 = 0.9;
 
 /// A candidate as evaluated.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Member {
     genes: Vec<f64>,
     objectives: Vec<f64>,
@@ -28,7 +29,7 @@ struct Member {
 }
 
 /// The surviving population: plain data.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Nsga2 {
     population: usize,
     seed: u64,
@@ -91,7 +92,7 @@ impl Nsga2 {
         // What could not be scored must not live on for being cheap.
         let sound = |objectives: &[f64]| {
             let finite = objectives.iter().all(|objective| objective.is_finite());
-            if finite { objectives.to_vec() } else { vec![f64::INFINITY; objectives.len()] }
+            if finite { objectives.to_vec() } else { vec![WORST; objectives.len()] }
         };
         let member = |(genes, objectives): &(Vec<f64>, Vec<f64>)| Member {
             genes: genes.clone(),
@@ -253,9 +254,10 @@ pub(super) fn crowding(front: &[&[f64]]) -> Vec<f64> {
         for triple in order.windows(3) {
             let side = (front[triple[2]][objective] - front[triple[0]][objective]) / span;
             // Neither of equal points nor beside one without a score.
-            room[triple[1]] += if side.is_finite() { side } else { 0.0 };
+            let scored = front[triple[2]][objective] < WORST;
+            room[triple[1]] += if scored && side.is_finite() { side } else { 0.0 };
         }
-        (room[first], room[last]) = (f64::INFINITY, f64::INFINITY);
+        (room[first], room[last]) = (f64::MAX, f64::MAX);
     }
     room
 }

@@ -4,6 +4,8 @@
 //! that they may be learned `(n + 2) / 3` times as fast; everything else, the settings too, is that of [`super::cmaes`], the negative
 //! weights left out. Time and memory are linear in the genes. As there, the state holds no random generator.
 
+use serde::{Deserialize, Serialize};
+
 use super::cmaes::{
     CmaError, CmaOptions, MAX_SIGMA_GROWTH, StopReason, Strategy, TOL_X, TOL_X_UP, flat_window, normals,
     population_for, ranked, remember, stream,
@@ -16,7 +18,7 @@ pub const MAX_GENES: usize = 20_000;
 const LONGEST: f64 = 6.0;
 
 /// The search distribution N(mean, sigma² diag(variances)) with its evolution paths: plain data.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SepCmaEs {
     strategy: Strategy,
     seed: u64,

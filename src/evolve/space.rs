@@ -1,5 +1,7 @@
 //! What every space of recipes has in common: where its search starts, and what a vector of genes means.
 
+use serde::{Deserialize, Serialize};
+
 use super::catcma::{CatCma, Told};
 use super::cmaes::{CmaError, CmaEs, CmaOptions, StopReason};
 use super::nsga2::Nsga2;
@@ -52,8 +54,8 @@ pub trait Space {
     }
 }
 
-/// An optimiser of any kind.
-#[derive(Clone, Debug)]
+/// An optimiser of any kind. Its state is plain data, which any format of serde keeps: read back, it goes on as if nothing had been.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Optimiser {
     /// Every gene is a number.
     CmaEs(Box<CmaEs>),

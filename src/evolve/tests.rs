@@ -10,6 +10,7 @@ mod race;
 mod report;
 mod resume;
 mod search;
+mod state;
 mod studies;
 mod warm;
 

@@ -5,6 +5,8 @@
 //! rates are kept where the signal-to-noise ratio is `alpha` times the rate. So noise or many local optima are answered with smaller steps
 //! instead of with a larger population. The settings are the paper's.
 
+use serde::{Deserialize, Serialize};
+
 use super::CmaEs;
 use crate::evolve::linalg::{add_scaled, norm, scale};
 
@@ -16,7 +18,7 @@ const BETA: [f64; 2] = [0.1, 0.03];
 const GAMMA: f64 = 0.1;
 
 /// One learning rate with what it is judged by.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Rate {
     beta: f64,
     /// The rate itself, at most 1.
@@ -27,7 +29,7 @@ struct Rate {
 }
 
 /// The learning rates of the mean and of the covariance.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Adaptation {
     mean: Rate,
     covariance: Rate,
