@@ -71,7 +71,7 @@ fn sorting_and_crowding_are_those_of_the_paper() {
     assert_eq!(fronts(&points), [vec![0, 1, 2, 5, 6], vec![3], vec![4]]);
     let front = [[1.0, 5.0], [2.0, 3.0], [4.0, 2.0], [6.0, 1.0]];
     let front: Vec<&[f64]> = front.iter().map(|p| p.as_slice()).collect();
-    assert_eq!(crowding(&front), [f64::INFINITY, 3.0 / 5.0 + 3.0 / 4.0, 4.0 / 5.0 + 2.0 / 4.0, f64::INFINITY]);
+    assert_eq!(crowding(&front), [f64::MAX, 3.0 / 5.0 + 3.0 / 4.0, 4.0 / 5.0 + 2.0 / 4.0, f64::MAX]);
     assert!(!dominates(&[1.0, 2.0], &[1.0, 2.0]) && dominates(&[1.0, 2.0], &[1.0, 3.0]));
 }
 

@@ -51,7 +51,7 @@ pub(super) fn section(view: &View) -> String {
             continue;
         }
         html += match (switches, genes) {
-            (1.., _) => paths(&names[..switches], &generations),
+            (1.., _) => paths(&names[..switches], &generations) + &scales(&names, switches, &generations),
             (_, ..=MOST_PICTURES) => pictures(&names, &generations),
             _ => many(&names, &generations),
         }
@@ -130,11 +130,15 @@ fn pictures(names: &[String], generations: &[Vec<Candidate>]) -> String {
     html + "</div>"
 }
 
-/// Rows of means, with neighbouring generations in one column where there are many.
-fn rows(names: &[String], generations: &[Vec<Candidate>]) -> (Vec<(String, Vec<f64>)>, usize) {
+/// Rows of what `mean` says of each gene, with neighbouring generations in one column where there are many.
+fn rows(
+    names: &[String],
+    generations: &[Vec<Candidate>],
+    mean: impl Fn(&[Candidate], usize) -> f64,
+) -> (Vec<(String, Vec<f64>)>, usize) {
     let each = generations.len().div_ceil(MOST_COLUMNS).max(1);
     let columns: Vec<Vec<Candidate>> = generations.chunks(each).map(<[Vec<Candidate>]>::concat).collect();
-    let row = |gene: usize| columns.iter().map(|c| spread(c, gene).0).collect();
+    let row = |gene: usize| columns.iter().map(|c| mean(c, gene)).collect();
     let rows = names.iter().take(MOST_ROWS).enumerate().map(|(gene, name)| (name.clone(), row(gene)));
     (rows.collect(), each)
 }
@@ -151,22 +155,26 @@ fn left_out(names: &[String]) -> String {
 }
 
 fn many(names: &[String], generations: &[Vec<Candidate>]) -> String {
-    let (mut rows, each) = rows(names, generations);
-    let largest = rows.iter().flat_map(|(_, cells)| cells).fold(0.0f64, |most, x| most.max(x.abs())).max(1e-9);
-    let negative = rows.iter().flat_map(|(_, cells)| cells).any(|x| *x < 0.0);
-    rows.iter_mut().flat_map(|(_, cells)| cells).for_each(|x| *x /= largest);
+    let (rows, each) = rows(names, generations, |candidates, gene| spread(candidates, gene).0);
     format!(
         "<h2>Genes over generations</h2><p class=soft>A row for each number that is searched; the colour is its mean over a generation's \
-         candidates. Rows that take on a colour and keep it are those that the search has made up its mind about.</p>{}{}{}",
-        shade_key("mean", largest, negative),
-        grid(&rows, &axis(each)),
+         candidates. Rows that take on a colour and keep it are those that the search has made up its mind about.</p>{}{}",
+        shaded("mean", rows, &axis(each)),
         left_out(names)
     )
 }
 
+/// A grid of means, the largest of which has the darkest colour, and its key.
+fn shaded(what: &str, mut rows: Vec<(String, Vec<f64>)>, axis: &str) -> String {
+    let largest = rows.iter().flat_map(|(_, cells)| cells).fold(0.0f64, |most, x| most.max(x.abs())).max(1e-9);
+    let negative = rows.iter().flat_map(|(_, cells)| cells).any(|x| *x < 0.0);
+    rows.iter_mut().flat_map(|(_, cells)| cells).for_each(|x| *x /= largest);
+    shade_key(what, largest, negative) + &grid(&rows, axis)
+}
+
 fn paths(names: &[String], generations: &[Vec<Candidate>]) -> String {
     let plain: Vec<String> = names.iter().map(|name| name.trim_start_matches(SWITCH).to_owned()).collect();
-    let (rows, each) = rows(&plain, generations);
+    let (rows, each) = rows(&plain, generations, |candidates, gene| spread(candidates, gene).0);
     let shares = shade_key("share of the candidates", 1.0, false);
     format!(
         "<h2>Blocks on paths over generations</h2><p class=soft>A row for each block that a path may pass, in the order in which it would; the \
@@ -174,5 +182,26 @@ fn paths(names: &[String], generations: &[Vec<Candidate>]) -> String {
         shares,
         grid(&rows, &axis(each)),
         left_out(names)
+    )
+}
+
+/// How strongly blocks count, where each place on a path has a scale of its own: of the candidates that pass it.
+fn scales(names: &[String], switches: usize, generations: &[Vec<Candidate>]) -> String {
+    if names.len() != 2 * switches {
+        return String::new();
+    }
+    let mean = |candidates: &[Candidate], slot: usize| {
+        let passing: Vec<f64> =
+            candidates.iter().filter(|c| c.genes[slot] == 1.0).map(|c| c.genes[switches + slot]).collect();
+        (passing.iter().sum::<f64>() / passing.len().max(1) as f64).exp() - 1.0
+    };
+    let plain: Vec<String> = names[..switches].iter().map(|name| name.trim_start_matches(SWITCH).to_owned()).collect();
+    let (mut rows, each) = rows(&plain, generations, mean);
+    // Places that hardly anybody passes say nothing.
+    rows.retain(|(_, cells)| cells.iter().filter(|cell| **cell != 0.0).count() * 2 > cells.len());
+    format!(
+        "<h2>Scales on paths over generations</h2><p class=soft>A row for each block that most paths pass; the colour is by how much more or \
+         less than 1 it counts, as a mean over the generation's candidates that pass it. Rows that take on a colour and keep it are decided.</p>{}",
+        shaded("scale less 1", rows, &axis(each))
     )
 }

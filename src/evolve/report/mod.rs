@@ -112,7 +112,8 @@ fn path(view: &View) -> String {
     format!(
         "<h2>The path of tokens through the best recipe</h2>{picture}\
          <p class=soft>Read it from left to right: each dot is a block that tokens pass, its height the block's number in its model. Its size \
-         and the number above it are the scale of what enters it (1 if there is none). Where the line falls back, blocks come again.</p>"
+         is the scale of what enters it, which also stands above it where there is room and it is not 1. Where the line falls back, blocks come \
+         again.</p>"
     )
 }
 

@@ -9,15 +9,15 @@ use crate::recipe::{Hop, Recipe};
 /// Height of the plane of dots.
 const HEIGHT: f64 = 300.0;
 /// Room for the labels of the highest dots.
-const TOP: f64 = 16.0;
+const TOP: f64 = 36.0;
 /// Room for the labels at the left and below.
 const MARGIN: f64 = 44.0;
 /// Room for the name of the lower axis.
 const LEGEND: f64 = 12.0;
 /// Radius of a dot whose scale is 1, at most; the radius grows with the scale.
 const RADIUS: f64 = 7.0;
-/// Dots that stand at least so far apart have their scale written above them.
-const LABEL_STEP: f64 = 30.0;
+/// Dots that stand at least so far apart have their scale written above them: turned upright, or as it is read.
+const LABEL_STEPS: [f64; 2] = [11.0, 30.0];
 
 /// One block passed.
 struct Dot {
@@ -73,13 +73,14 @@ pub(in crate::evolve) fn path_picture(recipe: &Recipe) -> Option<String> {
             name(dot.model),
             dot.scale
         );
-        if step >= LABEL_STEP && dot.scale != 1.0 {
+        if step >= LABEL_STEPS[0] && dot.scale != 1.0 {
             let (x, y) = (x(i), y(dot.layer) - full - 5.0);
-            let _ = write!(
-                svg,
-                "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\" font-size=\"11\">{:.2}</text>",
-                dot.scale
-            );
+            let place = if step >= LABEL_STEPS[1] {
+                format!("x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\"")
+            } else {
+                format!("transform=\"translate({:.1} {y:.1}) rotate(-90)\"", x + 4.0)
+            };
+            let _ = write!(svg, "<text {place} font-size=\"11\">{:.2}</text>", dot.scale);
         }
     }
     for position in (0..dots.len()).step_by(dots.len().div_ceil(16)) {
