@@ -10,6 +10,7 @@ use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use llguidance::api::{GrammarInit, ParserLimits, TopLevelGrammar};
 use llguidance::derivre::RegexAst;
@@ -202,9 +203,14 @@ pub(super) struct Follower {
 
 impl Follower {
     pub(super) fn new(grammar: &Grammar) -> Self {
+        Self::within(grammar, STEP_LIMIT)
+    }
+
+    /// No step may take longer than `limit`.
+    fn within(grammar: &Grammar, limit: Duration) -> Self {
         // A copy of its own also of what llguidance remembers of its lexer: no answer waits for another or fails with it.
         let matcher = grammar.start.deep_clone().into_cancellable();
-        let watched = Watched::new(matcher.cancellation_handle().unwrap_or_default());
+        let watched = Watched::new(matcher.cancellation_handle().unwrap_or_default(), limit);
         Self { matcher, watched }
     }
 
@@ -230,7 +236,8 @@ impl Follower {
         let done = self.watched.during(|| work(matcher));
         done.map_err(|error| match self.matcher.is_cancelled() {
             true => {
-                ModelError::Grammar { reason: format!("a step in it takes longer than {} s", STEP_LIMIT.as_secs_f32()) }
+                let limit = self.watched.limit.as_secs_f32();
+                ModelError::Grammar { reason: format!("a step in it takes longer than {limit} s") }
             }
             false => refused(&error),
         })

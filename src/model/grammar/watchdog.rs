@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use llguidance::CancellationHandle;
 
-/// How long one step may take. llguidance counts what a step looks at, but not how long it looks for it.
+/// How long one step of an answer may take. llguidance counts what a step looks at, but not how long it looks for it.
 pub(super) const STEP_LIMIT: Duration = Duration::from_secs(1);
 /// How often the thread looks.
 const TICK: Duration = Duration::from_millis(100);
@@ -16,14 +16,16 @@ static ALL: Mutex<Vec<Weak<Watched>>> = Mutex::new(Vec::new());
 /// What does one step after the other.
 pub(super) struct Watched {
     stop: CancellationHandle,
+    /// How long one step may take.
+    pub limit: Duration,
     since: Mutex<Option<Instant>>,
 }
 
 impl Watched {
     /// Watches steps that heed `stop`, until the last `Arc` of it is gone.
-    pub(super) fn new(stop: CancellationHandle) -> Arc<Self> {
+    pub(super) fn new(stop: CancellationHandle, limit: Duration) -> Arc<Self> {
         static THREAD: OnceLock<Option<Thread>> = OnceLock::new();
-        let watched = Arc::new(Self { stop, since: Mutex::new(None) });
+        let watched = Arc::new(Self { stop, limit, since: Mutex::new(None) });
         ALL.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&watched));
         let thread = THREAD.get_or_init(|| {
             let thread = thread::Builder::new().name("watchdog".to_owned()).spawn(watch);
@@ -48,7 +50,7 @@ impl Watched {
 
     fn check(&self) {
         let since = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
-        if since.is_some_and(|since| since.elapsed() > STEP_LIMIT) {
+        if since.is_some_and(|since| since.elapsed() > self.limit) {
             self.stop.cancel();
         }
     }
