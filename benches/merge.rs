@@ -7,10 +7,10 @@ use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use ggraft::bench;
 use ggraft::ggml::CODECS;
-use ggraft_kernels::{GgmlType, Isa, Program, Source, TILE, run};
+use ggraft_kernels::{GgmlType, Isa, Program, Source, run};
 
 /// Elements of the tensor that is merged: small enough for the caches, so that the kernels are measured and not the memory.
-const ELEMENTS: usize = 16 * TILE;
+const ELEMENTS: usize = 1 << 16;
 /// Types that parents have and that ggml can encode without an importance matrix.
 const SOURCES: [GgmlType; 15] = {
     use GgmlType::*;

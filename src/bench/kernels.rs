@@ -150,7 +150,9 @@ pub fn tensor(ty: GgmlType, seed: usize, elements: usize) -> Vec<u8> {
     let values: Vec<f32> = (0..PATTERN).map(value).collect();
     let mut pattern = vec![0; bytes(ty, PATTERN)];
     encode(ty, &values, &mut pattern);
-    pattern.repeat(elements / PATTERN)
+    let mut data = pattern.repeat(elements.div_ceil(PATTERN));
+    data.truncate(bytes(ty, elements));
+    data
 }
 
 fn merge(program: &Program, from: GgmlType, data: &[Vec<u8>], to: GgmlType, out: &mut [u8]) {
