@@ -8,6 +8,7 @@
 pub mod bench;
 pub mod cli;
 pub mod disk;
+pub mod duration;
 pub mod evolve;
 pub mod generate;
 pub mod ggml;

@@ -7,9 +7,10 @@ use ggraft_kernels::Isa;
 use serde_json::{Value, json};
 
 use super::args::BenchArgs;
-use super::output::{bytes, duration, open, print, print_json, table};
+use super::output::{bytes, open, print, print_json, table};
 use super::progress::bar;
 use crate::bench::{Figures, Row, measure, measure_kernels};
+use crate::duration::duration;
 
 pub(super) fn bench(args: &BenchArgs, as_json: bool) -> anyhow::Result<()> {
     match &args.model {
@@ -105,7 +106,7 @@ fn model(path: &Path, args: &BenchArgs, as_json: bool) -> anyhow::Result<()> {
             row("merge / memcpy", format!("{ratio:.3}"));
         }
         if let Some([_, median, _]) = candidate {
-            row("open and plan the first candidate", duration(opened));
+            row("open and plan the first candidate", duration(opened.as_secs_f64()));
             row("plan and swap a later one, median", ms(median));
         }
         row("swap / scoring 32 short questions", format!("{:.1} %", 100.0 * median / figures.questions.as_secs_f64()));

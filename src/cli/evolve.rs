@@ -10,11 +10,13 @@ use indicatif::ProgressBar;
 use serde_json::{Map, Value, json};
 
 use super::args::EvolveArgs;
-use super::output::{duration, print, print_json, save_cache, table};
+use super::output::{print, print_json, save_cache, table};
 use super::progress::bar_with_message;
+use crate::duration::duration;
 use crate::evolve::{
-    self, BEST, Belief, Comparison, Config, Event, EvolveError, Front, Identity, Journal, LiveScorer, Outcome, Point,
-    Progress, Stages, Study, Tested, UNIFORM, WEIGHTS, WarmStart, evolve as search, refresh_report, write_report,
+    BEST, Belief, Comparison, Config, Event, EvolveError, Front, Identity, Journal, LiveScorer, Measure, Outcome,
+    Point, Progress, Stages, Study, Tested, UNIFORM, WEIGHTS, WarmStart, evolve as search, refresh_report,
+    write_report,
 };
 use crate::gguf::Parent;
 use crate::open::vocabulary;
@@ -73,7 +75,9 @@ pub(super) fn evolve(args: &EvolveArgs, as_json: bool) -> anyhow::Result<()> {
         LiveScorer::new(&siblings, vocabulary, goals, args.compute.settings(), args.compute.room(), &STOP)?;
     let genes: Vec<String> = stages.genes().iter().map(usize::to_string).collect();
     let bar = bar_with_message(budget, &format!("{} genes", genes.join(" + ")));
-    let mut watcher = Watcher { bar, out: &args.out, progress: Progress::default(), report_at: Instant::now() };
+    let (weights, out) = (config.weights(), &*args.out);
+    let (progress, measure) = (Progress::default(), Measure::default());
+    let mut watcher = Watcher { bar, out, weights: &weights, progress, measure, report_at: Instant::now() };
     let mut watch = |event: Event| watcher.see(&event);
     let outcome = search(&config, &stages, budget, seed, &mut scorer, &mut journal, &mut watch)?;
     watcher.bar.finish_and_clear();
@@ -85,11 +89,10 @@ pub(super) fn evolve(args: &EvolveArgs, as_json: bool) -> anyhow::Result<()> {
     let written = fs::write(&best_path, &yaml).map_err(|source| EvolveError::Write { path: best_path.clone(), source });
     written?;
     write_report(&args.out, &config, &journal, &outcome, &yaml)?;
-    let weights = config.weights();
     if as_json {
         print_json(&to_json(&outcome, config.models.len(), &weights, &best_path, &journal))?;
     } else {
-        print_table(&outcome, &weights, &best_path)?;
+        print_table(&outcome, &weights, &Measure::of(&journal, &weights), &best_path)?;
     }
     if outcome.interrupted {
         bail!(
@@ -105,7 +108,9 @@ pub(super) fn evolve(args: &EvolveArgs, as_json: bool) -> anyhow::Result<()> {
 struct Watcher<'a> {
     bar: ProgressBar,
     out: &'a Path,
+    weights: &'a [f64],
     progress: Progress,
+    measure: Measure,
     /// When the report is to be written again.
     report_at: Instant,
 }
@@ -120,10 +125,12 @@ impl Watcher<'_> {
                 if *replayed {
                     return;
                 }
-                let pace = self.pace();
-                self.bar.set_message(format!("{what}score {fitness:.3}, best {best:.3}{pace}"));
+                let (measure, pace) = (&self.measure, self.pace());
+                let (name, remark) = (measure.name(), measure.remark());
+                let [value, best] = [fitness, best].map(|fitness| measure.value(*fitness));
+                self.bar.set_message(format!("{what}{name} {value:.3}, best {best:.3}{remark}{pace}"));
                 if self.bar.is_hidden() {
-                    eprintln!("{what}candidate {evaluations}: score {fitness:.4}, best {best:.4}{pace}");
+                    eprintln!("{what}candidate {evaluations}: {name} {value:.4}, best {best:.4}{remark}{pace}");
                 }
             }
             Event::Phase(what) => {
@@ -134,6 +141,7 @@ impl Watcher<'_> {
             }
             Event::Journalled(journal) => {
                 self.progress = Progress::of(journal);
+                self.measure = Measure::of(journal, self.weights);
                 if Instant::now() >= self.report_at {
                     self.report(journal);
                 }
@@ -147,7 +155,7 @@ impl Watcher<'_> {
             return String::new();
         };
         let [merging, prompts, answers] = self.progress.shares().map(|share| 100.0 * share);
-        let left = evolve::duration(left);
+        let left = duration(left);
         format!(
             "; {rate:.0} an hour, {left} left; merging {merging:.1} %, prompts {prompts:.0} %, answers {answers:.0} %"
         )
@@ -179,7 +187,7 @@ pub(super) fn yaml(recipe: &Recipe, folder: &Path) -> anyhow::Result<String> {
 }
 
 /// Rows of the final table: everybody's score, and the best recipe's lead on the same questions.
-fn print_table(outcome: &Outcome, weights: &[f64], best_path: &Path) -> anyhow::Result<()> {
+fn print_table(outcome: &Outcome, weights: &[f64], measure: &Measure, best_path: &Path) -> anyhow::Result<()> {
     let against = |i: usize| outcome.belief.as_ref().and_then(|belief| belief.comparisons.get(i));
     let rows = outcome.tested.iter().enumerate().map(|(i, t)| {
         let (value, [low, high]) = t.trial.summary(weights);
@@ -191,7 +199,8 @@ fn print_table(outcome: &Outcome, weights: &[f64], best_path: &Path) -> anyhow::
         vec![t.name.clone(), format!("{value:.3}"), format!("{low:.3} – {high:.3}"), lead, p]
     });
     if !outcome.tested.is_empty() {
-        let header = ["on questions the search never saw", "score", "95 % interval", "lead of the best recipe", "p"];
+        let score = format!("{}{}", measure.name(), measure.remark());
+        let header = ["on questions the search never saw", &score, "95 % interval", "lead of the best recipe", "p"];
         print(format_args!("{}", table(1, &header, rows)))?;
     }
     if let Some(front) = &outcome.front {
@@ -213,14 +222,12 @@ fn print_table(outcome: &Outcome, weights: &[f64], best_path: &Path) -> anyhow::
             print(format_args!("warning: {warning}"))?;
         }
     }
-    let total = Duration::from_secs_f64(outcome.seconds);
-    let swaps = Duration::from_secs_f64(outcome.swap_seconds_total);
     print(format_args!(
         "{} candidates, {} questions answered in {}; {} of that went into swapping recipes ({:.1} %); {} written to disk while scoring",
         outcome.evaluations,
         outcome.items_scored,
-        duration(total),
-        duration(swaps),
+        duration(outcome.seconds),
+        duration(outcome.swap_seconds_total),
         100.0 * outcome.swap_seconds_total / outcome.seconds.max(1e-9),
         outcome.disk_write_bytes.map_or("an unknown number of bytes".to_owned(), |b| format!("{b} bytes")),
     ))?;

@@ -6,7 +6,8 @@ use std::path::Path;
 use serde_json::json;
 
 use super::args::{ExportArgs, OutTypeArg};
-use super::output::{BadInput, bytes, duration, print, print_json, save_cache, warn};
+use super::output::{BadInput, bytes, print, print_json, save_cache, warn};
+use crate::duration::duration;
 use crate::image;
 use crate::open::{Virtual, is_recipe};
 use crate::recipe::{MethodSpec, ModelRef, OutType, Recipe, Slice, Source};
@@ -33,7 +34,12 @@ pub(super) fn export(args: &ExportArgs, as_json: bool) -> anyhow::Result<()> {
             "path": args.output, "size_bytes": size, "seconds": filled.elapsed.as_secs_f64(),
         }));
     }
-    print(format_args!("{}: {}, merged in {}", args.output.display(), bytes(size), duration(filled.elapsed)))?;
+    print(format_args!(
+        "{}: {}, merged in {}",
+        args.output.display(),
+        bytes(size),
+        duration(filled.elapsed.as_secs_f64())
+    ))?;
     Ok(())
 }
 

@@ -1,9 +1,8 @@
-//! How results look: tables for people, one JSON object for programs, sizes and times in units that people read.
+//! How results look: tables for people, one JSON object for programs, sizes in units that people read.
 
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::Path;
-use std::time::Duration;
 
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table, TableComponent};
@@ -16,7 +15,7 @@ use crate::model::ModelError;
 use crate::open::{Kind, Model, OpenError};
 use crate::plan::{Cache, CacheError, PlanError, Siblings};
 use crate::recipe::{Recipe, RecipeError};
-use crate::score::{BITS_PER_BYTE, PERPLEXITY, ScoreError};
+use crate::score::{ScoreError, is_likelihood};
 use crate::serve::ServeError;
 use crate::tasks::TaskError;
 
@@ -88,11 +87,6 @@ pub(super) fn table(text: usize, header: &[&str], rows: impl IntoIterator<Item =
     table
 }
 
-/// Whether a metric is no share of 1.
-pub(super) fn is_likelihood(metric: &str) -> bool {
-    [PERPLEXITY, BITS_PER_BYTE].contains(&metric)
-}
-
 /// A value as people read it: accuracies in percent, perplexities with all digits, since they are compared to the last bit.
 pub(super) fn value(metric: &str, value: f64) -> String {
     if is_likelihood(metric) { value.to_string() } else { format!("{:.1} %", 100.0 * value) }
@@ -117,17 +111,6 @@ pub(super) fn bytes(n: u64) -> String {
         unit += 1;
     }
     if unit == 0 { format!("{n} B") } else { format!("{value:.1} {}", UNITS[unit]) }
-}
-
-/// `0.01234` seconds as `12.3 ms`.
-pub(super) fn duration(d: Duration) -> String {
-    let seconds = d.as_secs_f64();
-    match seconds {
-        s if s < 1e-3 => format!("{:.0} µs", s * 1e6),
-        s if s < 1.0 => format!("{:.1} ms", s * 1e3),
-        s if s < 120.0 => format!("{s:.1} s"),
-        s => format!("{} min {} s", s as u64 / 60, s as u64 % 60),
-    }
 }
 
 /// Whether the fault lies in what the user gave: exit code 2, where a failure of the work itself is 1.

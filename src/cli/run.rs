@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use serde_json::{Map, json};
 
 use super::args::RunArgs;
-use super::output::{duration, open, print, print_json};
+use super::output::{open, print, print_json};
+use crate::duration::duration;
 use crate::generate::{End, Generator, Output, Reason, Request};
 use crate::model::{ContextSize, Message, Sampling};
 
@@ -59,7 +60,7 @@ pub(super) fn run(args: &RunArgs, as_json: bool) -> anyhow::Result<()> {
     print("")?;
     eprintln!(
         "merge {} | prompt {prompt_tokens} tokens, {prompt_speed:.0}/s | generated {generated_tokens} tokens, {speed:.0}/s",
-        duration(swap.fill.elapsed)
+        duration(swap.fill.elapsed.as_secs_f64())
     );
     Ok(())
 }

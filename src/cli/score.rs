@@ -5,9 +5,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::args::ScoreArgs;
-use super::output::{duration, interval, is_likelihood, open, print, print_json, table, value};
+use super::output::{interval, open, print, print_json, table, value};
 use super::progress::bar;
-use crate::score::{Prepared, Progress, Score, largest_size};
+use crate::duration::duration;
+use crate::score::{Prepared, Progress, Score, is_likelihood, largest_size};
 use crate::tasks::{Question, Task};
 
 pub(super) fn score(args: &ScoreArgs, as_json: bool) -> anyhow::Result<()> {
@@ -57,7 +58,7 @@ pub(super) fn score(args: &ScoreArgs, as_json: bool) -> anyhow::Result<()> {
             stderr,
             interval(s.metric, e.ci95),
             e.n.to_string(),
-            duration(s.elapsed),
+            duration(s.elapsed.as_secs_f64()),
         ]
     };
     let header = ["model", "task", "metric", "value", "± stderr", "95 % interval", "n", "time"];

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::args::StudyCommand;
 use super::evolve::{tested_json, yaml};
 use super::output::{print, print_json, table};
-use crate::evolve::{BEST, Candidate, Candidates, EvolveError, Glance, Study, candidates, duration, out_folders};
+use crate::duration::duration;
+use crate::evolve::{BEST, Candidate, Candidates, EvolveError, Glance, Study, candidates, out_folders};
 
 pub(super) fn study(command: &StudyCommand, as_json: bool) -> anyhow::Result<()> {
     match command {
@@ -44,13 +45,15 @@ fn ls(folder: &Path, as_json: bool) -> anyhow::Result<()> {
     let rows = glances.iter().map(|g| {
         let p = &g.progress;
         let genes: Vec<String> = g.genes.iter().map(usize::to_string).collect();
+        // Studies of one table may be of different metrics.
+        let unit = g.measure.unit().map_or(String::new(), |unit| format!("{unit} "));
         vec![
             g.folder.display().to_string(),
             g.state.name().to_owned(),
             genes.join(" + "),
             format!("{} of {}", p.candidates, p.budget),
-            p.best.map_or(String::new(), |best| format!("{best:.3}")),
-            g.test.map_or(String::new(), |(value, [low, high])| format!("{value:.3} ({low:.3} – {high:.3})")),
+            p.best.map_or(String::new(), |best| format!("{unit}{:.3}", g.measure.value(best))),
+            g.test.map_or(String::new(), |(value, [low, high])| format!("{unit}{value:.3} ({low:.3} – {high:.3})")),
             duration(p.swap_seconds + p.score_seconds),
         ]
     });
@@ -68,7 +71,7 @@ fn glance_json(g: &Glance) -> Value {
     })
 }
 
-/// The candidates with the highest search scores.
+/// The candidates with the best search scores.
 fn top(study: &Study, count: usize) -> Vec<Candidate<'_>> {
     let mut all: Vec<Candidate> = study.candidates().filter(|c| c.trial.fitness.is_finite()).collect();
     all.sort_by(|a, b| b.trial.fitness.total_cmp(&a.trial.fitness));
@@ -124,10 +127,13 @@ fn show(folder: &Path, count: usize, as_json: bool) -> anyhow::Result<()> {
         identity.llama_cpp,
         identity.seed
     ))?;
-    for (kind, pairs) in [("model", &identity.models), ("task", &identity.tasks)] {
-        for (name, digest) in pairs {
-            print(format_args!("{kind}: {name} ({})", digest.get(..12).unwrap_or(digest)))?;
-        }
+    for (name, digest) in &identity.models {
+        print(format_args!("model: {name} ({})", brief(digest)))?;
+    }
+    for questions in identity.tasks.chunks(2) {
+        // Those of the search, then those of the test.
+        let [(name, search), (_, test)] = questions else { continue };
+        print(format_args!("task: {name} (search questions {}, test questions {})", brief(search), brief(test)))?;
     }
     if let Some(warm) = &identity.warm_start {
         print(format_args!("warm start: the best {} of {} in {}", warm.points.len(), warm.candidates, warm.folder))?;
@@ -146,12 +152,13 @@ fn show(folder: &Path, count: usize, as_json: bool) -> anyhow::Result<()> {
         p.per_hour.map_or(String::new(), |rate| format!("; {rate:.0} candidates an hour")),
         study.journal().size()
     ))?;
+    let score = format!("{}{}", glance.measure.name(), glance.measure.remark());
     if !study.outcome.tested.is_empty() {
         let rows = study.outcome.tested.iter().map(|t| {
             let (value, [low, high]) = t.trial.summary(&weights);
             vec![t.name.clone(), format!("{value:.3}"), format!("{low:.3} – {high:.3}")]
         });
-        print(table(1, &["on questions the search never saw", "score", "95 % interval"], rows))?;
+        print(table(1, &["on questions the search never saw", &score, "95 % interval"], rows))?;
     }
     let stages = identity.genes.len() > 1;
     let rows = top.iter().map(|c| {
@@ -159,7 +166,13 @@ fn show(folder: &Path, count: usize, as_json: bool) -> anyhow::Result<()> {
         let number = if stages { format!("{}-{}", c.stage, c.evaluation) } else { c.evaluation.to_string() };
         vec![number, format!("{value:.3}"), format!("{low:.3} – {high:.3}"), c.trial.items().to_string()]
     });
-    print(table(1, &["candidate (luckiest first)", "search score", "95 % interval", "questions"], rows))
+    let score = format!("search {score}");
+    print(table(1, &["candidate (luckiest first)", &score, "95 % interval", "questions"], rows))
+}
+
+/// So much of a digest as tells it from others.
+fn brief(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
 }
 
 fn export_csv(folder: &Path, output: Option<&Path>, as_json: bool) -> anyhow::Result<()> {

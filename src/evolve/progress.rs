@@ -62,16 +62,3 @@ impl Progress {
         [self.swap_seconds, self.prompt_seconds, self.score_seconds - self.prompt_seconds].map(|part| part / all)
     }
 }
-
-/// `4000` seconds as `1 h 7 min`.
-pub fn duration(seconds: f64) -> String {
-    let whole = seconds.max(0.0).round() as u64;
-    match whole {
-        _ if seconds < 1.0 => format!("{:.0} ms", 1000.0 * seconds.max(0.0)),
-        _ if seconds < 10.0 => format!("{seconds:.1} s"),
-        0..60 => format!("{whole} s"),
-        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
-        3600..86_400 => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
-        _ => format!("{} d {} h", whole / 86_400, whole % 86_400 / 3600),
-    }
-}

@@ -142,6 +142,11 @@ impl TaskScore {
         let Estimate { value, stderr, ci95, .. } = estimate;
         Self { task: self.task.clone(), metric: self.metric.clone(), value, stderr, ci95, items }
     }
+
+    /// The standard error of what the weight multiplies in the fitness, which of a perplexity is its logarithm (by the delta method).
+    fn fitness_stderr(&self) -> f64 {
+        if self.metric == PERPLEXITY { self.stderr / self.value } else { self.stderr }
+    }
 }
 
 // JSON has no NaN: serde_json writes it as null.
@@ -207,12 +212,20 @@ impl Trial {
     pub fn summary(&self, weights: &[f64]) -> (f64, [f64; 2]) {
         match &self.tasks[..] {
             [only] => (only.value, only.ci95),
-            tasks => {
-                let variance: f64 = tasks.iter().zip(weights).map(|(t, w)| (w * t.stderr).powi(2)).sum();
-                let half = 1.96 * variance.sqrt();
-                (self.fitness, [self.fitness - half, self.fitness + half])
-            }
+            _ => (self.fitness, self.fitness_ci95(weights)),
         }
+    }
+
+    /// The 95 % interval of the fitness: the task's own where that is the fitness, else a normal one.
+    pub fn fitness_ci95(&self, weights: &[f64]) -> [f64; 2] {
+        if let ([only], [weight]) = (&self.tasks[..], weights)
+            && (weight * only.value - self.fitness).abs() < 1e-9
+        {
+            return only.ci95.map(|end| weight * end);
+        }
+        let variance: f64 = self.tasks.iter().zip(weights).map(|(t, w)| (w * t.fitness_stderr()).powi(2)).sum();
+        let half = 1.96 * variance.sqrt();
+        [self.fitness - half, self.fitness + half]
     }
 }
 

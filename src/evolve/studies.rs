@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::search::BEST;
-use super::{Candidate, Config, Entry, EvolveError, JOURNAL_FILE, Journal, Progress, Trial};
+use super::{Candidate, Config, Entry, EvolveError, JOURNAL_FILE, Journal, Measure, Progress, Trial};
 
 /// Whether a search goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,8 @@ pub struct Glance {
     pub genes: Vec<usize>,
     /// How far it is.
     pub progress: Progress,
+    /// What its scores are.
+    pub measure: Measure,
     /// The best recipe's score on questions never seen, with its 95 % interval.
     pub test: Option<(f64, [f64; 2])>,
     /// When something was written last, in seconds since 1970.
@@ -81,6 +83,7 @@ impl Glance {
             state: State::of(folder, &progress),
             genes: identity.map(|identity| identity.genes.iter().map(Vec::len).collect()).unwrap_or_default(),
             test: tested.filter(|_| progress.finished).map(|trial| trial.summary(&weights)),
+            measure: Measure::of(journal, &weights),
             progress,
             last: journal.times().last().copied(),
         }

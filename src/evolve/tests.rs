@@ -4,6 +4,7 @@ mod choices;
 mod config;
 mod genome;
 mod journal;
+mod measure;
 mod objectives;
 mod path;
 mod race;

@@ -57,6 +57,20 @@ impl Score {
     }
 }
 
+/// The value of `metric` that has this [`Score::fitness`].
+pub fn value_of(metric: &str, fitness: f64) -> f64 {
+    match metric {
+        PERPLEXITY => (-fitness).exp(),
+        BITS_PER_BYTE => -fitness,
+        _ => fitness,
+    }
+}
+
+/// Whether a metric tells how likely texts are: it is no share of 1, and lower is better.
+pub fn is_likelihood(metric: &str) -> bool {
+    [PERPLEXITY, BITS_PER_BYTE].contains(&metric)
+}
+
 /// The name of the metric of perplexity tasks; lower is better.
 pub const PERPLEXITY: &str = "perplexity";
 /// The name of their other metric; lower is better.

@@ -236,6 +236,45 @@ fn a_search_may_be_for_the_right_choice() {
 }
 
 #[test]
+fn bits_per_byte_are_told_as_themselves_and_not_as_what_is_maximised() {
+    let small = Small::new();
+    let task =
+        "data: target_search.jsonl\nkind: perplexity\nprompt: \"{{ prompt }}{{ reference }}\"\nmetric: bits_per_byte\n";
+    small.0.write("target.yaml", task);
+    let text = fs::read_to_string(small.out("evolve.yaml")).unwrap();
+    small.0.write("evolve.yaml", text.replace("budget: 12", "budget: 4"));
+    let done = small.run("out", &[]);
+    done.json();
+    let mut least = f64::INFINITY;
+    for i in 1..=4 {
+        let start = format!("candidate {i}: bits per byte ");
+        let line = done.stderr.lines().find_map(|line| line.strip_prefix(&start)).unwrap_or_else(|| panic!("{done:?}"));
+        let (value, rest) = line.split_once(", best ").unwrap();
+        let (best, _) = rest.split_once(" (lower is better)").unwrap();
+        let [value, best] = [value, best].map(|number| number.parse::<f64>().unwrap());
+        least = least.min(value);
+        assert!(best == least && best > 0.0, "{line}");
+    }
+    let out = small.out("out");
+    let study = |what: &str, more: &str| {
+        ggraft(
+            [OsStr::new("study"), what.as_ref(), out.as_os_str()]
+                .into_iter()
+                .chain(more.split_terminator(' ').map(OsStr::new)),
+        )
+    };
+    let best = study("show", "--json").json()["top"][0]["value"].as_f64().unwrap();
+    let (shown, listed) = (study("show", "").stdout, study("ls", "").stdout);
+    for part in
+        [" bits per byte (lower is better) ", " search bits per byte (lower is better) ", &format!(" {best:.3} ")]
+    {
+        assert!(shown.contains(part), "no {part:?} in {shown}");
+    }
+    assert_eq!(shown.matches("task: target (search questions ").count(), 1, "{shown}");
+    assert!(listed.contains(&format!(" bits per byte {best:.3} ")), "{listed}");
+}
+
+#[test]
 fn the_best_recipe_is_a_plain_recipe_that_scores_as_reported() {
     let small = Small::new();
     let json = small.run("out", &[]).json();

@@ -12,7 +12,7 @@ use std::path::Path;
 
 pub(super) use picture::path_picture;
 
-use super::{Config, EvolveError, Journal, Outcome, Progress, Study};
+use super::{Config, EvolveError, Journal, Measure, Outcome, Progress, Study};
 use crate::recipe::Recipe;
 
 /// The report's name in the out folder.
@@ -29,6 +29,7 @@ struct View<'a> {
     outcome: &'a Outcome,
     /// The share of each task in the fitness.
     weights: Vec<f64>,
+    measure: Measure,
     progress: Progress,
     /// Seconds after which a browser looks again, while the search runs.
     refresh: Option<u64>,
@@ -70,7 +71,9 @@ fn write(
     best_yaml: &str,
     refresh: Option<u64>,
 ) -> Result<(), EvolveError> {
-    let view = View { config, journal, outcome, weights: config.weights(), progress: Progress::of(journal), refresh };
+    let (weights, progress) = (config.weights(), Progress::of(journal));
+    let measure = Measure::of(journal, &weights);
+    let view = View { config, journal, outcome, weights, measure, progress, refresh };
     let html = page(&view, best_yaml);
     // Whoever opens the report meanwhile sees the one before, never a part of this one.
     let (part, path) = (folder.join(UNFINISHED), folder.join(REPORT_FILE));

@@ -8,8 +8,8 @@ use super::svg::{WIDTH, key, short};
 use super::{View, escape, text};
 use crate::evolve::genome::labels;
 use crate::evolve::search::BEST;
-use crate::evolve::{Candidate, Trial};
-use crate::score::PERPLEXITY;
+use crate::evolve::{Candidate, Measure};
+use crate::score::is_likelihood;
 
 /// Size of a plot in pixels.
 const PLOT: (u32, u32) = (900, 360);
@@ -22,24 +22,6 @@ const SO_FAR: RGBColor = RGBColor(27, 127, 75);
 const GRID: RGBColor = RGBColor(238, 240, 243);
 const FRAME: RGBColor = RGBColor(150, 158, 170);
 
-/// A trial's fitness with a 95 % interval.
-fn interval(trial: &Trial, weights: &[f64]) -> [f64; 2] {
-    let fitness = trial.fitness;
-    if let ([only], [weight]) = (&trial.tasks[..], weights)
-        && (weight * only.value - fitness).abs() < 1e-9
-    {
-        return only.ci95.map(|end| weight * end);
-    }
-    // The fitness of a perplexity is its logarithm's.
-    let deviation = |task: &crate::evolve::TaskScore| match task.metric.as_str() {
-        PERPLEXITY => task.stderr / task.value,
-        _ => task.stderr,
-    };
-    let variance: f64 = trial.tasks.iter().zip(weights).map(|(task, w)| (w * deviation(task)).powi(2)).sum();
-    let half = 1.96 * variance.sqrt();
-    [fitness - half, fitness + half]
-}
-
 /// A candidate as the plot of scores has it.
 struct Point {
     x: f64,
@@ -51,7 +33,7 @@ struct Point {
 pub(super) fn scores(view: &View) -> String {
     let mut html = String::from("<h2>Search score by candidate</h2>");
     let point = |(i, c): (usize, Candidate)| {
-        let ends = interval(c.trial, &view.weights);
+        let ends = c.trial.fitness_ci95(&view.weights);
         Point { x: (i + 1) as f64, y: c.trial.fitness, ends }
     };
     let points: Vec<Point> = view.journal.candidates().enumerate().map(point).filter(|p| p.y.is_finite()).collect();
@@ -78,13 +60,13 @@ pub(super) fn scores(view: &View) -> String {
     if intervals {
         parts.insert(1, ("line", "#cddcee", "its 95 % interval"));
     }
-    match draw_scores(&points, &means, intervals, &score_name(view)) {
+    match draw_scores(&points, &means, intervals, &view.measure) {
         Ok((svg, below)) => {
             html += &key(&parts);
             html += &svg;
             if below > 0 {
                 let _ =
-                    write!(html, "<p class=soft>{below} candidates score so low that they are not in the picture.</p>");
+                    write!(html, "<p class=soft>{below} candidates do so badly that they are not in the picture.</p>");
             }
         }
         Err(problem) => {
@@ -108,12 +90,11 @@ pub(super) fn scores(view: &View) -> String {
 }
 
 /// What candidates are compared by.
-fn score_name(view: &View) -> String {
-    let tasks = view.journal.candidates().map(|c| &c.trial.tasks[..]).find(|tasks| !tasks.is_empty());
-    match tasks {
-        Some([only]) if only.metric == PERPLEXITY => "search score: mean log-likelihood of a token".to_owned(),
-        Some([_]) => "search score: share of right answers".to_owned(),
-        _ => "search score: weighted sum of tasks".to_owned(),
+fn score_name(measure: &Measure) -> String {
+    match measure.unit() {
+        Some(unit) => format!("search {unit}, better further up"),
+        None if measure.is_of_one_task() => "search score: share of right answers".to_owned(),
+        None => "search score: weighted sum of tasks".to_owned(),
     }
 }
 
@@ -122,7 +103,7 @@ fn draw_scores(
     points: &[Point],
     means: &[Vec<(f64, f64)>],
     intervals: bool,
-    score_name: &str,
+    measure: &Measure,
 ) -> Result<(String, usize), String> {
     let Some(last) = points.last() else { return Err("no candidate has a score".to_owned()) };
     let mut sorted: Vec<f64> = points.iter().map(|p| p.y).collect();
@@ -152,7 +133,9 @@ fn draw_scores(
     so_far.push((last.x, best));
     so_far.retain(|(_, y)| *y >= bottom);
     let clip = |y: f64| y.clamp(bottom, top);
-    let svg = plot("candidate, in the order scored", score_name, (0.0..last.x + 1.0, bottom..top), |chart| {
+    let values = |y| measure.value(y);
+    let names = ["candidate, in the order scored", &score_name(measure)];
+    let svg = plot(names, (0.0..last.x + 1.0, bottom..top), &values, |chart| {
         if intervals {
             let ends = points.iter().filter(|p| p.ends.iter().all(|e| e.is_finite()) && p.y >= bottom);
             chart.draw_series(ends.map(|p| {
@@ -177,11 +160,11 @@ type Chart<'a, 'b> = ChartContext<
 >;
 type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
-/// A frame with named axes, and in it what `draw` draws.
+/// A frame with named axes, and in it what `draw` draws. `value` is what is written where the axis has a number.
 fn plot(
-    x_name: &str,
-    y_name: &str,
+    [x_name, y_name]: [&str; 2],
     (xs, ys): (std::ops::Range<f64>, std::ops::Range<f64>),
+    value: &dyn Fn(f64) -> f64,
     draw: impl FnOnce(&mut Chart) -> Drawn,
 ) -> Result<String, String> {
     for axis in [&xs, &ys] {
@@ -206,7 +189,7 @@ fn plot(
             .x_desc(x_name)
             .y_desc(y_name)
             .x_label_formatter(&|x| if whole { format!("{x:.0}") } else { short(*x) })
-            .y_label_formatter(&|y| if fine { format!("{y:.3}") } else { short(*y) })
+            .y_label_formatter(&|y| if fine { format!("{:.3}", value(*y)) } else { short(value(*y)) })
             .axis_desc_style(("sans-serif", 15))
             .label_style(("sans-serif", 13))
             .light_line_style(WHITE)
@@ -305,7 +288,7 @@ pub(super) fn trade_offs(view: &View) -> String {
         let value = |c: &Candidate, task: usize| c.trial.tasks.get(task).map(|t| t.value).filter(|v| v.is_finite());
         let points: Vec<(f64, f64)> =
             view.journal.candidates().filter_map(|c| Some((value(&c, a)?, value(&c, b)?))).collect();
-        let lower = |task: usize| tasks[task].metric == PERPLEXITY;
+        let lower = |task: usize| is_likelihood(&tasks[task].metric);
         let name = |task: usize| {
             let better = if lower(task) { "lower" } else { "higher" };
             format!("{}: {} ({better} is better)", tasks[task].task, tasks[task].metric)
@@ -321,7 +304,7 @@ pub(super) fn trade_offs(view: &View) -> String {
             tasks' weights in the evolve file decide where on it the search ends.</p>"
 }
 
-fn draw_pair(points: &[(f64, f64)], [x_name, y_name]: [&str; 2], lower: [bool; 2]) -> Result<String, String> {
+fn draw_pair(points: &[(f64, f64)], names: [&str; 2], lower: [bool; 2]) -> Result<String, String> {
     if points.is_empty() {
         return Err("no candidate has a score in both".to_owned());
     }
@@ -342,7 +325,7 @@ fn draw_pair(points: &[(f64, f64)], [x_name, y_name]: [&str; 2], lower: [bool; 2
             front.push(*p);
         }
     }
-    plot(x_name, y_name, (xs, ys), |chart| {
+    plot(names, (xs, ys), &|y| y, |chart| {
         let late = |i: usize| i as f64 / points.len().max(2) as f64;
         let mix = |from: f64, to: f64, i: usize| (from + (to - from) * late(i)) as u8;
         let colour = |i: usize| RGBColor(mix(205.0, 10.0, i), mix(220.0, 75.0, i), mix(238.0, 140.0, i));

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use super::{View, escape};
+use crate::duration::duration;
 use crate::evolve::search::{BEST, Tested};
-use crate::evolve::{Belief, Comparison, Entry, duration};
-use crate::score::PERPLEXITY;
+use crate::evolve::{Belief, Comparison, Entry};
 
 /// Recipes longer than so many lines are folded.
 const SHORT: usize = 30;
@@ -14,11 +14,10 @@ const SIGNIFICANT: f64 = 0.05;
 
 /// What the numbers of a search are, in words.
 pub(super) fn measure(view: &View) -> String {
-    let tasks = view.journal.trials().last().map_or(&[][..], |trial| &trial.tasks[..]);
-    match tasks {
-        [only] if only.metric == PERPLEXITY => "perplexity (lower is better)".to_owned(),
-        [_] => "share of right answers".to_owned(),
-        _ => "weighted sum of the tasks' scores".to_owned(),
+    match view.measure.unit() {
+        Some(unit) => format!("{unit}{}", view.measure.remark()),
+        None if view.measure.is_of_one_task() => "share of right answers".to_owned(),
+        None => "weighted sum of the tasks' scores".to_owned(),
     }
 }
 
@@ -67,7 +66,8 @@ pub(super) fn cards(view: &View) -> String {
             card(format!("{:.3}", parent.trial.summary(&view.weights).0), "best of its models, same questions");
         }
     } else if let Some(best) = p.best {
-        card(format!("{best:.3}"), "best search score so far");
+        let m = &view.measure;
+        card(format!("{:.3}", m.value(best)), &format!("best search {} so far{}", m.name(), m.remark()));
     }
     card(p.candidates.to_string(), "candidates");
     if let Some(rate) = p.per_hour {
