@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Leaves first, then the stages in the order in which data flows; those of one row do not know each other.
 const ORDER: &[&[&str]] = &[
-    &["yaml", "disk", "ggml"],
+    &["yaml", "disk", "duration", "ggml"],
     &["gguf"],
     &["recipe"],
     &["plan"],

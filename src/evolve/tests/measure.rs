@@ -41,10 +41,13 @@ fn the_fitness_of_one_task_is_as_unsure_as_the_task() {
     assert_eq!(one.fitness_ci95(&[2.0]), [1.4, 1.92]);
 }
 
-/// [`Landscape`] in a metric whose value is `value` of the height.
+/// A metric's value of a height.
+type Value = fn(f64) -> f64;
+
+/// [`Landscape`] in another metric.
 struct Told {
     metric: &'static str,
-    value: fn(f64) -> f64,
+    value: Value,
     landscape: Landscape,
 }
 
@@ -70,7 +73,7 @@ impl Scorer for Told {
 
 #[test]
 fn what_is_better_when_lower_is_told_as_itself() {
-    let cases: [(&str, fn(f64) -> f64, &str, &str); 3] = [
+    let cases: [(&str, Value, &str, &str); 3] = [
         ("number", |height| height, "search score", "search score: share of right answers"),
         (PERPLEXITY, |height| (-height).exp(), "search perplexity", "search perplexity, better further up"),
         (BITS_PER_BYTE, |height| -height, "search bits per byte", "search bits per byte, better further up"),
