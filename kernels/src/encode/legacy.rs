@@ -41,10 +41,12 @@ fn q8_0_blocks<V: Floats>(values: &[[f32; QK]; AHEAD], out: &mut [[u8; 34]; AHEA
             *magnitudes = a.abs().bits().max(b.abs().bits());
         }
         let greatest = V::Ints::greatest_of(magnitudes);
-        finite &= !greatest.above(V::splat(f32::MAX).bits()).any();
         let d = greatest.as_floats() / V::splat(127.0);
+        let inverse = inverse(d);
+        // The inverse of next to nothing is infinite as well.
+        finite &= !greatest.max(inverse.bits()).above(V::splat(f32::MAX).bits()).any();
         *scales = d.to_halves();
-        inverse(d).store(inverses);
+        inverse.store(inverses);
     }
     let scales = scales.as_flattened().as_chunks::<2>().0.as_chunks::<2>().0;
     let inverses = inverses.as_flattened().as_chunks::<2>().0;

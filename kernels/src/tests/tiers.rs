@@ -57,7 +57,23 @@ fn every_encoder_is_the_same_on_every_tier() {
     values[300..700].fill(0.0);
     values[1024..1300].fill(-0.7);
     values[2048..2300].iter_mut().for_each(|v| *v *= 1e-20);
+    // The inverse of such a scale is infinite.
+    values[3072..3300].iter_mut().for_each(|v| *v *= 1e-38);
     for &ty in GgmlType::ALL.iter().filter(|ty| encode::knows(**ty)) {
+        let results = on_all_tiers(|| {
+            let mut out = vec![0; ty.row_size(values.len()).unwrap()];
+            encode::encode(ty, &values, &mut out);
+            out
+        });
+        assert_all_alike(&results, ty.name());
+    }
+}
+
+#[test]
+fn numbers_that_are_none_become_the_same_bytes_on_every_tier() {
+    let mut values = values(1, 3 * 4096);
+    (values[70], values[5000], values[5001]) = (f32::INFINITY, f32::NAN, f32::NEG_INFINITY);
+    for ty in [GgmlType::Q8_0, GgmlType::F16, GgmlType::BF16] {
         let results = on_all_tiers(|| {
             let mut out = vec![0; ty.row_size(values.len()).unwrap()];
             encode::encode(ty, &values, &mut out);
@@ -88,6 +104,10 @@ fn task_vectors_and_masks_are_the_same_on_every_tier() {
                 let bits = |v: Vec<f32>| v.into_iter().map(f32::to_bits).collect::<Vec<u32>>();
                 let results = on_all_tiers(|| bits(run_part(&program, &sources, 3..N - 5)));
                 assert_all_alike(&results, &format!("{program:?}"));
+                // Groups of draws as a whole, which are made on the way, and the same ones in parts.
+                let whole = on_all_tiers(|| bits(run_part(&program, &sources, 0..N)));
+                assert_all_alike(&whole, &format!("{program:?}"));
+                assert_eq!(results[0].1, whole[0].1[3..N - 5], "{program:?}");
             }
         }
     }
