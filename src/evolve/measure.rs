@@ -42,8 +42,12 @@ impl Measure {
 
     /// What has to be said of it: ` (lower is better)`, or nothing.
     pub fn remark(&self) -> &'static str {
-        let lower = self.only.as_ref().is_some_and(|(metric, weight)| is_likelihood(metric) != (*weight < 0.0));
-        if lower { " (lower is better)" } else { "" }
+        if self.lower_is_better() { " (lower is better)" } else { "" }
+    }
+
+    /// Whether its values are the better the lower they are.
+    pub fn lower_is_better(&self) -> bool {
+        self.only.as_ref().is_some_and(|(metric, weight)| is_likelihood(metric) != (*weight < 0.0))
     }
 
     /// Whether it is the score of a single task.

@@ -9,7 +9,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::parents::{Parents, ParentsError};
-use crate::evolve::{EvolveError, Journal, REPORT_FILE, Stamp, Study as Search};
+use crate::evolve::{EvolveError, Journal, Measure, REPORT_FILE, Stamp, Study as Search};
 use crate::recipe::{Recipe, RecipeError};
 
 /// Longest report that is shown.
@@ -56,6 +56,9 @@ pub struct Study {
 #[derive(Serialize)]
 pub struct Overview {
     name: String,
+    /// What values are called.
+    measure: &'static str,
+    lower_is_better: bool,
     best: Option<&'static str>,
     candidates: Vec<Shown>,
     tested: Vec<Tested>,
@@ -67,7 +70,10 @@ struct Shown {
     id: String,
     stage: usize,
     evaluation: usize,
+    /// What the search makes as high as it can.
     score: Option<f64>,
+    /// The same as people read it.
+    value: Option<f64>,
     swap_seconds: f64,
 }
 
@@ -115,11 +121,14 @@ impl Study {
     pub fn overview(&self) -> Result<Overview, StudyError> {
         let search = self.search()?;
         let weights = search.config.weights();
+        let measure = Measure::of(search.journal(), &weights);
+        let finite = |value: f64| Some(value).filter(|value| value.is_finite());
         let shown = search.candidates().map(|c| Shown {
             id: format!("{}-{}", c.stage, c.evaluation),
             stage: c.stage,
             evaluation: c.evaluation,
-            score: Some(c.trial.fitness).filter(|score| score.is_finite()),
+            score: finite(c.trial.fitness),
+            value: finite(measure.value(c.trial.fitness)),
             swap_seconds: c.trial.swap_seconds,
         });
         let tested = search.outcome.tested.iter().map(|t| {
@@ -128,6 +137,8 @@ impl Study {
         });
         Ok(Overview {
             name: self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            measure: measure.name(),
+            lower_is_better: measure.lower_is_better(),
             best: search.outcome.best.as_ref().map(|_| BEST),
             candidates: shown.collect(),
             tested: tested.collect(),

@@ -8,16 +8,16 @@ const HEIGHT = 260;
 const EDGE = { left: 46, right: 14, top: 14, bottom: 34 };
 const TOP = 5;
 
-/** The candidates worth a shortcut: the best recipe and the highest scores. */
+/** The candidates worth a shortcut: the best recipe and the best scores. */
 export function best(study) {
   const top = scored(study)
     .toSorted((a, b) => b.score - a.score)
     .slice(0, TOP);
   const first = study.best ? [{ id: 'best', label: 'best recipe' }] : [];
-  return [...first, ...top.map(({ id, score }) => ({ id, label: `candidate ${id}, ${score.toFixed(3)}` }))];
+  return [...first, ...top.map(({ id, value }) => ({ id, label: `candidate ${id}, ${value.toFixed(3)}` }))];
 }
 
-const scored = study => study.candidates.filter(candidate => Number.isFinite(candidate.score));
+const scored = study => study.candidates.filter(candidate => Number.isFinite(candidate.value));
 
 /** Draws `study` into `host`. `onLoad(id)` puts a candidate's recipe into the panel, `onBeside(id)` opens it in a second column. */
 export function studyView(host, study, { onLoad, onBeside }) {
@@ -45,7 +45,7 @@ export function studyView(host, study, { onLoad, onBeside }) {
     if (focus) row.focus();
     choice.replaceChildren(
       h('strong', `Candidate ${candidate.id}`),
-      h('span.num', `score ${candidate.score.toFixed(4)}`),
+      h('span.num', `${study.measure} ${candidate.value.toFixed(4)}`),
       h('span.muted.num', `swapped in ${duration(candidate.swap_seconds ?? 0)}`),
       button('Load into the recipe', () => onLoad(candidate.id), { 'data-testid': 'study-load' }),
       button('Talk to it beside', () => onBeside(candidate.id), { 'data-testid': 'study-beside' }),
@@ -62,7 +62,7 @@ export function studyView(host, study, { onLoad, onBeside }) {
     list.replaceChildren(...sorted.map(candidate => rows.get(candidate.id)));
   };
   for (const candidate of candidates) {
-    const cells = [candidate.id, candidate.stage, candidate.score.toFixed(4), duration(candidate.swap_seconds ?? 0)];
+    const cells = [candidate.id, candidate.stage, candidate.value.toFixed(4), duration(candidate.swap_seconds ?? 0)];
     const row = h(
       'li',
       { role: 'option', tabindex: -1, 'aria-selected': 'false', 'data-candidate': candidate.id },
@@ -100,7 +100,7 @@ export function studyView(host, study, { onLoad, onBeside }) {
   const heads = h(
     'div.candidate-heads',
     { 'aria-hidden': 'true' },
-    ['candidate', 'stage', 'score', 'swap'].map(text => h('span', text)),
+    ['candidate', 'stage', study.measure, 'swap'].map(text => h('span', text)),
   );
   host.replaceChildren(
     h('header.study-head', h('h2', study.name), h('span.muted.num', `${candidates.length} candidates`)),
@@ -113,7 +113,7 @@ export function studyView(host, study, { onLoad, onBeside }) {
         )
       : '',
     tested(study),
-    scatter(candidates, dots, candidate => choose(candidate, true)),
+    scatter(study, candidates, dots, candidate => choose(candidate, true)),
     h('div.choosing', choice, order),
     heads,
     list,
@@ -124,39 +124,47 @@ export function studyView(host, study, { onLoad, onBeside }) {
 /** What the study measured on questions it never searched on. */
 function tested(study) {
   if (!study.tested?.length) return '';
+  // Shares are shown between 0 and 1, other values between their ends.
+  const ends = study.tested.flatMap(({ ci95 }) => ci95);
+  const [least, most] = [Math.min(0, ...ends), Math.max(1, ...ends)];
+  const shares = least === 0 && most === 1;
+  const [from, to] = shares ? [0, 1] : [Math.min(...ends), Math.max(...ends)];
+  const place = value => (100 * (value - from)) / (to - from || 1);
   const rows = study.tested.map(({ name, score, ci95: [low, high] }) =>
     h(
       'tr',
       h('th', { scope: 'row' }, name),
       h('td.num', score.toFixed(3)),
       h('td.num.muted', `${low.toFixed(3)} – ${high.toFixed(3)}`),
-      h('td.interval', interval(score, low, high)),
+      h('td.interval', interval(place(score), place(low), place(high))),
     ),
   );
-  const heads = ['on questions the search never saw', 'score', '95 % interval'].map((text, i) =>
+  const heads = ['on questions the search never saw', study.measure, '95 % interval'].map((text, i) =>
     h(i ? 'th.num' : 'th', { scope: 'col' }, text),
   );
   return h('table.tested', h('thead', h('tr', heads, h('td'))), h('tbody', rows));
 }
 
-function interval(score, low, high) {
+function interval(middle, low, high) {
   const picture = s('svg', { viewBox: '0 0 100 10', preserveAspectRatio: 'none', 'aria-hidden': 'true' });
   picture.append(
     s('line', { x1: 0, x2: 100, y1: 5, y2: 5 }),
-    s('line.range', { x1: 100 * low, x2: 100 * high, y1: 5, y2: 5 }),
-    s('line.middle', { x1: 100 * score, x2: 100 * score, y1: 0, y2: 10 }),
+    s('line.range', { x1: low, x2: high, y1: 5, y2: 5 }),
+    s('line.middle', { x1: middle, x2: middle, y1: 0, y2: 10 }),
   );
   return picture;
 }
 
-function scatter(candidates, dots, onChoose) {
+function scatter(study, candidates, dots, onChoose) {
   if (!candidates.length) return h('p.muted', 'No candidate has a score yet.');
-  const scores = candidates.map(candidate => candidate.score);
-  const [low, high] = [Math.min(...scores), Math.max(...scores)];
+  const values = candidates.map(candidate => candidate.value);
+  const [low, high] = [Math.min(...values), Math.max(...values)];
   const room = (high - low || 1) * 0.06;
   const last = Math.max(candidates.length - 1, 1);
   const x = i => EDGE.left + (i / last) * (WIDTH - EDGE.left - EDGE.right);
-  const y = score => HEIGHT - EDGE.bottom - ((score - low + room) / (high - low + 2 * room || 1)) * (HEIGHT - EDGE.top - EDGE.bottom);
+  // Better is further up, whatever that is.
+  const up = value => (study.lower_is_better ? high - value : value - low);
+  const y = value => HEIGHT - EDGE.bottom - ((up(value) + room) / (high - low + 2 * room || 1)) * (HEIGHT - EDGE.top - EDGE.bottom);
   const grid = ticks(low, high).map(tick =>
     s(
       'g.tick',
@@ -164,16 +172,16 @@ function scatter(candidates, dots, onChoose) {
       s('text', { x: EDGE.left - 8, y: y(tick) + 4, 'text-anchor': 'end' }, `${Number(tick.toFixed(6))}`),
     ),
   );
-  let top = -Infinity;
-  const steps = candidates.map(
-    ({ score }, i) =>
-      `${i ? 'H' : 'M'}${x(i).toFixed(1)}${i ? '' : `,${y(score).toFixed(1)}`}V${y((top = Math.max(top, score))).toFixed(1)}`,
-  );
+  let top = candidates[0];
+  const steps = candidates.map((candidate, i) => {
+    if (candidate.score > top.score) top = candidate;
+    return `${i ? 'H' : 'M'}${x(i).toFixed(1)}${i ? '' : `,${y(candidate.value).toFixed(1)}`}V${y(top.value).toFixed(1)}`;
+  });
   const marks = candidates.map((candidate, i) => {
-    const about = `candidate ${candidate.id}, score ${candidate.score.toFixed(4)}`;
+    const about = `candidate ${candidate.id}, ${study.measure} ${candidate.value.toFixed(4)}`;
     const dot = s(
       `circle.dot.stage-${candidate.stage ?? 0}`,
-      { cx: x(i).toFixed(1), cy: y(candidate.score).toFixed(1), r: 4, onclick: () => onChoose(candidate) },
+      { cx: x(i).toFixed(1), cy: y(candidate.value).toFixed(1), r: 4, onclick: () => onChoose(candidate) },
       s('title', about),
     );
     dots.set(candidate.id, dot);
@@ -184,7 +192,7 @@ function scatter(candidates, dots, onChoose) {
     s(
       'text',
       { x: 0, y: 0, 'text-anchor': 'middle', transform: `translate(11 ${(HEIGHT - EDGE.bottom) / 2}) rotate(-90)` },
-      'search score',
+      `search ${study.measure}`,
     ),
   ];
   // The list beside says the same to those who do not see the picture.

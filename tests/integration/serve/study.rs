@@ -53,6 +53,10 @@ fn a_study_of_adapters_names_them_as_the_server_does() {
     let (evolve, out) = (evolve.to_str().unwrap(), out.to_str().unwrap());
     ggraft(["evolve", evolve, "--out", out, "--json"]).json();
     let server = Server::start(&[&format!("{out}/best.yaml"), "--study", out]);
+    let study = server.get("/v1/study").ok();
+    assert_eq!((study["measure"].as_str(), study["lower_is_better"].as_bool()), (Some("perplexity"), Some(true)));
+    let (score, value) = (&study["candidates"][0]["score"], &study["candidates"][0]["value"]);
+    assert!((value.as_f64().unwrap() - (-score.as_f64().unwrap()).exp()).abs() < 1e-6, "{score} {value}");
     let shown = server.get("/v1/study/best").ok();
     let yaml = shown["yaml"].as_str().unwrap();
     assert!(yaml.contains("base.gguf+x.gguf") && yaml.contains("other.gguf+y.gguf") && !yaml.contains('/'), "{yaml}");
