@@ -65,7 +65,8 @@ fn glance_json(g: &Glance) -> Value {
     let p = &g.progress;
     json!({
         "study": g.folder, "state": g.state.name(), "genes": g.genes, "candidates": p.candidates, "budget": p.budget,
-        "best_search_score": p.best, "test_score": g.test.map(|t| t.0), "ci95": g.test.map(|t| t.1),
+        "measure": g.measure.name(), "lower_is_better": g.measure.lower_is_better(),
+        "best_search_score": p.best.map(|best| g.measure.value(best)), "test_score": g.test.map(|t| t.0), "ci95": g.test.map(|t| t.1),
         "questions": p.questions, "swap_seconds": p.swap_seconds, "score_seconds": p.score_seconds,
         "prompt_seconds": p.prompt_seconds, "candidates_per_hour": p.per_hour, "seconds_left": p.seconds_left, "last_written": g.last,
     })
