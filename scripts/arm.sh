@@ -11,20 +11,9 @@ command -v aarch64-linux-gnu-gcc >/dev/null || missing="$missing gcc-aarch64-lin
 [ -e $sysroot/lib/libc.so.6 ] && [ -e $sysroot/lib/crt1.o ] || missing="$missing libc6-dev-arm64-cross"
 qemu=$(command -v qemu-aarch64 || command -v qemu-aarch64-static || true)
 [ -n "$qemu" ] || missing="$missing qemu-user"
-if [ -n "$missing" ]; then
-    if ! command -v apt-get >/dev/null; then
-        echo "error: the tests for ARM need (names as in Debian):$missing" >&2
-        echo "       install them with your system's package manager and run this again" >&2
-        exit 1
-    fi
-    echo "installing:$missing"
-    as_root=""
-    [ "$(id -u)" = 0 ] || as_root="sudo"
-    $as_root apt-get update -qq
-    # shellcheck disable=SC2086 # a list of package names
-    DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends $missing >/dev/null
-    qemu=${qemu:-qemu-aarch64}
-fi
+# shellcheck disable=SC2086 # a list of package names
+sh "$(dirname "$0")/packages.sh" "the test for ARM" $missing
+qemu=${qemu:-qemu-aarch64}
 
 if [ ! -d "$(rustc --print target-libdir --target $target)" ] && ! rustup target add $target; then
     echo "error: Rust's library for $target is missing: rustup could not install it" >&2

@@ -22,17 +22,5 @@ have_libclang() {
     return 1
 }
 have_libclang || missing="$missing libclang-dev"
-[ -z "$missing" ] && exit 0
-
-if command -v apt-get >/dev/null; then
-    echo "installing:$missing"
-    as_root=""
-    [ "$(id -u)" = 0 ] || as_root="sudo"
-    $as_root apt-get update -qq
-    # shellcheck disable=SC2086 # a list of package names
-    DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends $missing >/dev/null
-else
-    echo "error: ggraft builds llama.cpp and needs (names as in Debian):$missing" >&2
-    echo "       install them with your system's package manager and run this again" >&2
-    exit 1
-fi
+# shellcheck disable=SC2086 # a list of package names
+sh "$(dirname "$0")/packages.sh" "the build of llama.cpp" $missing

@@ -21,6 +21,15 @@ fn assert_all_alike<T: PartialEq>(results: &[(Isa, T)], what: &str) {
     }
 }
 
+fn assert_encoded_alike(ty: GgmlType, values: &[f32]) {
+    let results = on_all_tiers(|| {
+        let mut out = vec![0; ty.row_size(values.len()).unwrap()];
+        encode::encode(ty, values, &mut out);
+        out
+    });
+    assert_all_alike(&results, ty.name());
+}
+
 /// Blocks of any bits whose 16-bit numbers are finite: what no encoder would make, too.
 fn blocks(ty: GgmlType, seed: u32, elements: usize) -> Vec<u8> {
     let mut draws = vec![0; ty.row_size(elements).unwrap()];
@@ -60,12 +69,7 @@ fn every_encoder_is_the_same_on_every_tier() {
     // The inverse of such a scale is infinite.
     values[3072..3300].iter_mut().for_each(|v| *v *= 1e-38);
     for &ty in GgmlType::ALL.iter().filter(|ty| encode::knows(**ty)) {
-        let results = on_all_tiers(|| {
-            let mut out = vec![0; ty.row_size(values.len()).unwrap()];
-            encode::encode(ty, &values, &mut out);
-            out
-        });
-        assert_all_alike(&results, ty.name());
+        assert_encoded_alike(ty, &values);
     }
 }
 
@@ -74,12 +78,7 @@ fn numbers_that_are_none_become_the_same_bytes_on_every_tier() {
     let mut values = values(1, 3 * 4096);
     (values[70], values[5000], values[5001]) = (f32::INFINITY, f32::NAN, f32::NEG_INFINITY);
     for ty in [GgmlType::Q8_0, GgmlType::F16, GgmlType::BF16] {
-        let results = on_all_tiers(|| {
-            let mut out = vec![0; ty.row_size(values.len()).unwrap()];
-            encode::encode(ty, &values, &mut out);
-            out
-        });
-        assert_all_alike(&results, ty.name());
+        assert_encoded_alike(ty, &values);
     }
 }
 
