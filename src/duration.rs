@@ -6,6 +6,7 @@ pub fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     // The thresholds are where rounding would reach the next unit.
     match whole {
+        _ if seconds == 0.0 => "0 s".to_owned(),
         _ if seconds < 999.5e-6 => format!("{:.0} µs", seconds * 1e6),
         _ if seconds < 0.99995 => format!("{:.1} ms", seconds * 1e3),
         _ if seconds < 59.95 => format!("{seconds:.1} s"),
@@ -22,8 +23,8 @@ mod tests {
     #[test]
     fn times_are_in_the_unit_that_people_would_use() {
         for (seconds, want) in [
-            (f64::NAN, "0 µs"),
-            (-1.0, "0 µs"),
+            (f64::NAN, "0 s"),
+            (-1.0, "0 s"),
             (0.000_12, "120 µs"),
             (0.012_34, "12.3 ms"),
             (0.999_96, "1.0 s"),

@@ -68,12 +68,13 @@ impl fmt::Display for Belief {
         write!(
             f,
             "chosen from {} candidates and {} finalists on {} search questions, which can show a lead of {:.3} over the best parent; \
-             p-values are corrected for {} comparisons",
+             p-values are corrected for {} comparison{}",
             self.candidates,
             self.finalists,
             self.search_questions,
             self.search_detectable,
-            self.comparisons.len()
+            self.comparisons.len(),
+            if self.comparisons.len() == 1 { "" } else { "s" }
         )?;
         if self.looks > 1 { write!(f, " and {} looks at the test questions", self.looks) } else { Ok(()) }
     }

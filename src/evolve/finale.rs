@@ -62,7 +62,8 @@ impl Run<'_> {
         self.recall(known, work, |trial| Entry::Finalist { stage, evaluation, trial })
     }
 
-    /// Everybody on the test questions: the models, their average where they have one, the best weights of a first stage, the best recipe.
+    /// Everybody on the test questions: the models, their average where there are several that have one, the best weights of a first stage, the
+    /// best recipe.
     pub(super) fn tests(&mut self) -> Result<Vec<Tested>, EvolveError> {
         let mut tested = Vec::new();
         for (model, name) in self.config.models.iter().map(|m| m.written.clone()).enumerate() {
@@ -70,11 +71,13 @@ impl Run<'_> {
         }
         let best = self.best.as_ref().map(|best| best.recipe.clone());
         let best = best.expect("every stage that ends has a best recipe");
-        let uniform = uniform(&self.config.models, self.config.searched(), &best)?;
-        match self.test(UNIFORM.to_owned(), |scorer| scorer.recipe(&uniform, Questions::Test)) {
-            // Whose blocks can follow one another need not be siblings that blend.
-            Err(EvolveError::Plan(_)) if self.config.genome.is_none() => {}
-            other => tested.push(other?),
+        if self.config.searched() > 1 {
+            let uniform = uniform(&self.config.models, self.config.searched(), &best)?;
+            match self.test(UNIFORM.to_owned(), |scorer| scorer.recipe(&uniform, Questions::Test)) {
+                // Whose blocks can follow one another need not be siblings that blend.
+                Err(EvolveError::Plan(_)) if self.config.genome.is_none() => {}
+                other => tested.push(other?),
+            }
         }
         if let Some(weights) = self.weights.clone() {
             tested.push(self.test(WEIGHTS.to_owned(), |scorer| scorer.recipe(&weights, Questions::Test))?);

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use plotters::coord::ranged1d::Ranged as _;
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
 use super::svg::{WIDTH, key, short};
@@ -153,11 +155,7 @@ fn draw_scores(
     Ok((svg, points.iter().filter(|p| p.y < bottom).count()))
 }
 
-type Chart<'a, 'b> = ChartContext<
-    'a,
-    SVGBackend<'b>,
-    Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>,
->;
+type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
 /// A frame with named axes, and in it what `draw` draws. `value` is what is written where the axis has a number.
@@ -231,8 +229,7 @@ pub(super) fn intervals(view: &View) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {:.0}\" font-family=\"sans-serif\" font-size=\"13\">",
         bottom + 42.0
     );
-    for tick in 0..=5 {
-        let value = low + span * f64::from(tick) / 5.0;
+    for value in RangedCoordf64::from(low..high.max(low + 1e-6)).key_points(6) {
         let at = x(value);
         // Writing to a String cannot fail.
         let _ = write!(

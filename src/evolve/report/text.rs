@@ -112,9 +112,10 @@ pub(super) fn verdict(view: &View) -> String {
             format!("The best recipe is not shown to differ from <strong>{name}</strong>, the best of its models."),
         ),
     };
+    let one = if belief.comparisons.len() > 1 { "one of so many comparisons" } else { "it" };
     let chance = format!(
-        "On {} questions that the search never saw it was better on {won} and worse on {lost}; by chance alone one of so many comparisons \
-         comes to such a difference with probability {}.",
+        "On {} questions that the search never saw it was better on {won} and worse on {lost}; by chance alone {one} comes to such a \
+         difference with probability {}.",
         best.trial.items(),
         probability(*p_adjusted)
     );

@@ -126,6 +126,12 @@ fn data_flow_without_a_uniform_merge_still_ends_with_a_table() {
     let outcome =
         run(&data_flow(", population: 8", ""), 40, 0, &mut Landscape { path: Some(path), ..Landscape::default() });
     assert_eq!(names(&outcome), ["a.gguf", "b.gguf", "uniform merge", "best recipe"]);
+    // A single model is its own average.
+    let text = format!("genome: {{models: [a.gguf]}}\n{TASKS}\nsearch: {{space: data_flow, population: 8}}\n");
+    let one = Config::parse(text, Path::new("dir/evolve.yaml")).unwrap();
+    let outcome = run(&one, 16, 0, &mut Landscape { path: Some(path), ..Landscape::default() });
+    assert_eq!(names(&outcome), ["a.gguf", "best recipe"]);
+    assert!(outcome.belief.unwrap().to_string().ends_with("corrected for 1 comparison"));
     // Of a search for weights it is an error.
     let (config, folder) = (config(""), folder());
     let mut journal = Journal::open(folder.path(), false, identity()).unwrap();
