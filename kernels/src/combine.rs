@@ -162,8 +162,7 @@ fn task_vectors(base: usize, vectors: &[TaskVector], how: Mix, tile: Tile, merge
     let sum = if tile.len() == len { &mut *merged } else { &mut *filled_up };
     tile.decode(base, &mut sum[here]);
     let first = tile.range.start;
-    let all_random = vectors.iter().all(|v| matches!(v.keep, Keep::Random { .. }));
-    let draws_masks = all_random && draws_masks(vectors.len(), first, tile.len());
+    let draws_masks = draws_masks(vectors, first, tile.len());
     let mut prepared = Vec::with_capacity(vectors.len());
     for (v, values) in vectors.iter().zip(values.chunks_mut(len)) {
         tile.decode(v.source, &mut values[here]);

@@ -3,8 +3,9 @@
 use crate::mask::Band;
 use crate::philox::{GROUP, Schedule, draws};
 use crate::simd::{Floats, Ints, LANES, Mask, tiered};
+use crate::{Keep, TaskVector};
 
-/// Weight sums closer to zero are not divided by.
+/// Weight sums closer to zero are not divided by, but for those of a vote, which only zero is too close for.
 const NO_WEIGHT: f32 = 1e-8;
 
 /// A task vector whose difference to the base is still to be taken.
@@ -38,9 +39,10 @@ pub(crate) struct Mix {
     pub lambda: f32,
 }
 
-/// Whether [`mix`] draws the masks of so many vectors itself, for `len` elements from `first` on. Elsewhere they are thinned out before.
-pub(crate) fn draws_masks(vectors: usize, first: usize, len: usize) -> bool {
-    vectors == 2 && first.is_multiple_of(GROUP) && len.is_multiple_of(GROUP)
+/// Whether [`mix`] draws the masks of these vectors itself, for `len` elements from `first` on. Elsewhere they are thinned out before.
+pub(crate) fn draws_masks(vectors: &[TaskVector], first: usize, len: usize) -> bool {
+    let random = |v: &TaskVector| matches!(v.keep, Keep::Random { .. });
+    vectors.len() == 2 && vectors.iter().all(random) && first.is_multiple_of(GROUP) && len.is_multiple_of(GROUP)
 }
 
 tiered! {
@@ -63,8 +65,9 @@ tiered! {
 
 impl Mix {
     /// What a sum is multiplied by in which vectors of these weights count.
-    fn share(self, weights: f32, least: f32) -> f32 {
-        if self.normalize && weights.abs() > least { self.lambda / weights } else { self.lambda }
+    fn share(self, weights: f32) -> f32 {
+        let divides = if self.consensus { weights != 0.0 } else { weights.abs() >= NO_WEIGHT };
+        if self.normalize && divides { self.lambda / weights } else { self.lambda }
     }
 }
 
@@ -147,13 +150,12 @@ struct Shares<V> {
 impl<V: Floats> Shares<V> {
     #[inline(always)]
     fn of(first: f32, second: f32, how: Mix) -> Self {
-        let least = if how.consensus { 0.0 } else { NO_WEIGHT };
         Self {
             consensus: how.consensus,
             none: V::splat(how.lambda),
-            first: V::splat(how.share(first, least)),
-            second: V::splat(how.share(second, least)),
-            both: V::splat(how.share(first + second, least)),
+            first: V::splat(how.share(first)),
+            second: V::splat(how.share(second)),
+            both: V::splat(how.share(first + second)),
         }
     }
 
@@ -176,7 +178,7 @@ impl<V: Floats> Shares<V> {
 #[inline(always)]
 fn any<V: Floats>(vectors: &[Vector], how: Mix, base: &mut [f32]) {
     let zero = V::splat(0.0);
-    let all = V::splat(how.share(vectors.iter().map(|v| v.weight).sum(), NO_WEIGHT));
+    let all = V::splat(how.share(vectors.iter().map(|v| v.weight).sum()));
     let lambda = V::splat(how.lambda);
     for (at, to) in base.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
         let base = V::load(to);

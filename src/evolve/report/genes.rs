@@ -51,7 +51,11 @@ pub(super) fn section(view: &View) -> String {
             continue;
         }
         html += match (switches, genes) {
-            (1.., _) => paths(&names[..switches], &generations) + &scales(&names, switches, &generations),
+            (1.., _) => {
+                let plain = |name: &String| name.trim_start_matches(SWITCH).to_owned();
+                let places: Vec<String> = names[..switches].iter().map(plain).collect();
+                paths(&places, &generations) + &scales(&places, genes, &generations)
+            }
             (_, ..=MOST_PICTURES) => pictures(&names, &generations),
             _ => many(&names, &generations),
         }
@@ -172,22 +176,22 @@ fn shaded(what: &str, mut rows: Vec<(String, Vec<f64>)>, axis: &str) -> String {
     shade_key(what, largest, negative) + &grid(&rows, axis)
 }
 
-fn paths(names: &[String], generations: &[Vec<Candidate>]) -> String {
-    let plain: Vec<String> = names.iter().map(|name| name.trim_start_matches(SWITCH).to_owned()).collect();
-    let (rows, each) = rows(&plain, generations, |candidates, gene| spread(candidates, gene).0);
+fn paths(places: &[String], generations: &[Vec<Candidate>]) -> String {
+    let (rows, each) = rows(places, generations, |candidates, gene| spread(candidates, gene).0);
     let shares = shade_key("share of the candidates", 1.0, false);
     format!(
         "<h2>Blocks on paths over generations</h2><p class=soft>A row for each block that a path may pass, in the order in which it would; the \
          colour is the share of a generation's candidates whose path passes it. Rows that turn dark or white are decided.</p>{}{}{}",
         shares,
         grid(&rows, &axis(each)),
-        left_out(names)
+        left_out(places)
     )
 }
 
 /// How strongly blocks count, where each place on a path has a scale of its own: of the candidates that pass it.
-fn scales(names: &[String], switches: usize, generations: &[Vec<Candidate>]) -> String {
-    if names.len() != 2 * switches {
+fn scales(places: &[String], genes: usize, generations: &[Vec<Candidate>]) -> String {
+    let switches = places.len();
+    if genes != 2 * switches {
         return String::new();
     }
     let mean = |candidates: &[Candidate], slot: usize| {
@@ -195,8 +199,7 @@ fn scales(names: &[String], switches: usize, generations: &[Vec<Candidate>]) -> 
             candidates.iter().filter(|c| c.genes[slot] == 1.0).map(|c| c.genes[switches + slot]).collect();
         (passing.iter().sum::<f64>() / passing.len().max(1) as f64).exp() - 1.0
     };
-    let plain: Vec<String> = names[..switches].iter().map(|name| name.trim_start_matches(SWITCH).to_owned()).collect();
-    let (mut rows, each) = rows(&plain, generations, mean);
+    let (mut rows, each) = rows(places, generations, mean);
     // Places that hardly anybody passes say nothing.
     rows.retain(|(_, cells)| cells.iter().filter(|cell| **cell != 0.0).count() * 2 > cells.len());
     format!(

@@ -126,8 +126,7 @@ function tested(study) {
   if (!study.tested?.length) return '';
   // Shares are shown between 0 and 1, other values between their ends.
   const ends = study.tested.flatMap(({ ci95 }) => ci95);
-  const [least, most] = [Math.min(0, ...ends), Math.max(1, ...ends)];
-  const shares = least === 0 && most === 1;
+  const shares = ends.every(end => end >= 0 && end <= 1);
   const [from, to] = shares ? [0, 1] : [Math.min(...ends), Math.max(...ends)];
   const place = value => (100 * (value - from)) / (to - from || 1);
   const rows = study.tested.map(({ name, score, ci95: [low, high] }) =>
