@@ -174,8 +174,8 @@ pub(super) struct EvolveArgs {
     /// was; finalists and tests are scored anew.
     #[arg(long, requires = "resume")]
     pub allow_changed: bool,
-    /// Start the weights where the best candidates of another study lie, whose out folder this is and whose genes are the same (models,
-    /// method, layer groups): WS-CMA-ES. In place of the file's `warm_start`.
+    /// Start where the best candidates of another study lie, whose out folder this is and whose genes are the same (models, method and
+    /// layer groups, or path settings): WS-CMA-ES. Of a hybrid search its weights start there. In place of the file's `warm_start`.
     #[arg(long, value_name = "DIR")]
     pub warm_start: Option<PathBuf>,
     /// Score N candidates in all, in place of the file's `budget`.

@@ -9,7 +9,7 @@
 //! thing. So independent switches express every distribution over K things.
 
 use super::catcma::{self, CatCma};
-use super::cmaes::{CmaEs, CmaOptions};
+use super::cmaes::CmaOptions;
 use super::nsga2::Nsga2;
 use super::space::{Optimiser, Space};
 use super::warm::WarmStart;
@@ -323,18 +323,12 @@ impl Space for Genome {
         let algorithm = search.algorithm.unwrap_or_default();
         let options = CmaOptions { population: search.population, seed, ..CmaOptions::default() };
         if let Some(warm) = &self.warm {
-            let start = warm.start(self.genes())?;
-            let adapt_rates = algorithm == Algorithm::LraCmaEs;
-            return match algorithm {
-                Algorithm::CmaEs | Algorithm::LraCmaEs if self.switches() == 0 => {
-                    let options = CmaOptions { adapt_rates, ..options };
-                    Ok(Optimiser::CmaEs(CmaEs::around(start.mean, &start.covariance, options)?.into()))
-                }
-                other => {
-                    let problem = format!("`algorithm: {}` and genes that choose cannot start from one", other.name());
-                    Err(EvolveError::WarmStart { folder: warm.folder.clone(), problem })
-                }
+            let algorithm = match (search.algorithm, self.switches()) {
+                (Some(named), _) => named,
+                (None, 0) => Algorithm::CmaEs,
+                (None, _) => Algorithm::CatCma,
             };
+            return warm.optimiser(algorithm, [self.switches(), self.genes()], options);
         }
         if self.switches() == 0 && algorithm != Algorithm::Nsga2 {
             return Ok(algorithm.over_numbers(numbers, search.sigma, options)?);

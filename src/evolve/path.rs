@@ -10,6 +10,7 @@ use super::cmaes::CmaOptions;
 use super::genome::labels;
 use super::nsga2::Nsga2;
 use super::space::{Optimiser, Space};
+use super::warm::WarmStart;
 use super::{Algorithm, EvolveError, Search};
 use crate::recipe::{Hop, MAX_GAIN, MethodSpec, ModelRef, PathScale, Place, Recipe};
 
@@ -83,6 +84,7 @@ pub struct PathGenome {
     /// Blocks of A, which are the first of `blocks`.
     first_model: usize,
     merge: Option<Recipe>,
+    warm: Option<WarmStart>,
 }
 
 /// One block on a path.
@@ -103,7 +105,8 @@ impl PathGenome {
     pub fn new(spec: PathSpec, layers: &[u32]) -> Result<Self, EvolveError> {
         let blocks =
             layers.iter().enumerate().flat_map(|(i, count)| (0..*count).map(move |layer| (i, layer))).collect();
-        let genome = Self { spec, blocks, first_model: layers.first().map_or(0, |count| *count as usize), merge: None };
+        let first_model = layers.first().map_or(0, |count| *count as usize);
+        let genome = Self { spec, blocks, first_model, merge: None, warm: None };
         let (slots, genes) = (genome.slots(), genome.gain_genes());
         if genome.first_model < 3 {
             return Err(EvolveError::Path(format!(
@@ -124,6 +127,11 @@ impl PathGenome {
     /// The same with `merge` as the pool's merged model.
     pub fn over(self, merge: Recipe) -> Self {
         Self { merge: Some(merge), ..self }
+    }
+
+    /// The same, starting from what another study found.
+    pub(super) fn warmed(self, warm: WarmStart) -> Self {
+        Self { warm: Some(warm), ..self }
     }
 
     /// Number of switches.
@@ -207,6 +215,10 @@ impl Space for PathGenome {
     fn optimiser(&self, search: &Search, seed: u64) -> Result<Optimiser, EvolveError> {
         let options = CmaOptions { population: search.population, seed, ..CmaOptions::default() };
         let slots = self.slots();
+        if let Some(warm) = &self.warm {
+            let algorithm = search.algorithm.unwrap_or(Algorithm::CatCma);
+            return warm.optimiser(algorithm, [slots, self.genes()], options);
+        }
         let flip = (self.spec.flips / slots as f64).min(MAX_FLIP);
         // A's own path: its inner blocks, the first of them the first time round and the last the last. Between two times round there is
         // room for others' blocks; all of A the first time round (the paper's start) would have to move for them.

@@ -182,13 +182,13 @@ impl Stages {
         weights.chain(self.path.iter().map(|path| path.names())).collect()
     }
 
-    /// The same, of which the weights start from what another study found.
+    /// The same, of which the first starts from what another study found.
     pub fn warmed(self, warm: Option<&WarmStart>) -> Self {
-        let warmed = |genome: Genome| match warm {
-            Some(warm) => genome.warmed(warm.clone()),
-            None => genome,
-        };
-        Self { genome: self.genome.map(warmed), ..self }
+        let Some(warm) = warm.cloned() else { return self };
+        match self.genome {
+            Some(genome) => Self { genome: Some(genome.warmed(warm)), ..self },
+            None => Self { path: self.path.map(|path| path.warmed(warm)), ..self },
+        }
     }
 
     /// One recipe of each space, to see that such recipes fit the models before a search begins.

@@ -2,14 +2,19 @@
 //!
 //! Nomura, Watanabe, Akimoto, Ozaki, Onishi: *Warm Starting CMA-ES for Hyperparameter Optimization* (arXiv 2012.06932). The best tenth of
 //! what the other study scored stands for where good genes are likely; each of them is blurred by a normal of [`BLUR`], and the start is
-//! the normal distribution nearest to that mixture (section 4.2): the mean of the points, and their covariance plus the blur's.
+//! the normal distribution nearest to that mixture (section 4.2): the mean of the points, and their covariance plus the blur's. Of switches
+//! and choices it is the nearest Bernoulli distribution in the same sense: how often each is on among these candidates, which CatCMA keeps
+//! a margin from certainty.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::catcma::{self, CatCma};
+use super::cmaes::{CmaError, CmaEs, CmaOptions, MAX_GENES};
 use super::linalg::add_outer;
-use super::{EvolveError, Journal, Stages};
+use super::space::Optimiser;
+use super::{Algorithm, EvolveError, Journal, Stages};
 
 /// Share of the candidates that the start is made from (the paper's gamma).
 const SHARE: f64 = 0.1;
@@ -39,15 +44,12 @@ pub struct Normal {
 }
 
 impl WarmStart {
-    /// What the study in `folder`, written `written`, tells of the weights that `stages` searches.
+    /// What the study in `folder`, written `written`, tells of what `stages` search first.
     ///
     /// # Errors
     /// [`EvolveError::WarmStart`] if its genes are others or it has too few candidates, or whatever is wrong with its journal.
     pub fn read(folder: &Path, written: &str, stages: &Stages) -> Result<Self, EvolveError> {
         let refuse = |problem: String| Err(EvolveError::WarmStart { folder: written.to_owned(), problem });
-        if stages.genome.is_none() {
-            return refuse("only weights can start from another study, and this search has paths alone".to_owned());
-        }
         let journal = Journal::read(folder)?;
         let theirs = journal.identity().and_then(|identity| identity.genes.first()).map_or(&[][..], Vec::as_slice);
         let ours = stages.gene_names().swap_remove(0);
@@ -59,7 +61,7 @@ impl WarmStart {
                         format!("its genes are others, for example `{theirs}` where this search has `{ours}`")
                     }
                     None => format!("it has {} genes and this search has {}", theirs.len(), ours.len()),
-                } + "; name a study of the same models, method and layer groups",
+                } + "; name a study of the same space and models, the same method and layer groups, or path settings",
             );
         }
         let scored = journal.candidates().filter(|c| c.stage == 0 && c.trial.fitness.is_finite());
@@ -77,23 +79,56 @@ impl WarmStart {
         Ok(Self { folder: written.to_owned(), candidates: scored.len(), points })
     }
 
-    /// Where a search of `genes` genes starts.
+    /// The optimiser that starts there, over `genes` genes of which the first `switches` are switches.
     ///
     /// # Errors
-    /// [`EvolveError::WarmStart`] if the points are not of that space, as in a journal that somebody has changed.
-    pub fn start(&self, genes: usize) -> Result<Normal, EvolveError> {
+    /// [`EvolveError::WarmStart`] if the points are not of that space, as in a journal that somebody has changed, or `algorithm` has no
+    /// such start.
+    pub(super) fn optimiser(
+        &self,
+        algorithm: Algorithm,
+        [switches, genes]: [usize; 2],
+        options: CmaOptions,
+    ) -> Result<Optimiser, EvolveError> {
+        let refuse = |problem| Err(EvolveError::WarmStart { folder: self.folder.clone(), problem });
         if self.points.is_empty() || self.points.iter().any(|p| p.len() != genes || !p.iter().all(|x| x.is_finite())) {
-            let problem = format!("it should give points of {genes} genes");
-            return Err(EvolveError::WarmStart { folder: self.folder.clone(), problem });
+            return refuse(format!("it should give points of {genes} genes"));
         }
-        Ok(nearest_normal(&self.points))
+        match algorithm {
+            Algorithm::CmaEs | Algorithm::LraCmaEs if genes > MAX_GENES => {
+                Err(CmaError::Genes { genes, max: MAX_GENES }.into())
+            }
+            Algorithm::CmaEs | Algorithm::LraCmaEs => {
+                let start = nearest_normal(&self.points);
+                let options = CmaOptions { adapt_rates: algorithm == Algorithm::LraCmaEs, ..options };
+                Ok(Optimiser::CmaEs(CmaEs::around(start.mean, &start.covariance, options)?.into()))
+            }
+            Algorithm::CatCma => {
+                let (count, mean) = (self.points.len() as f64, mean(&self.points));
+                // Numbers where the other study searched them as such. Never certain; the optimiser keeps a margin of its own.
+                let on = |switch: usize| self.points.iter().filter(|point| point[switch] > 0.5).count() as f64 / count;
+                let uncertain = |p: f64| p.clamp(f64::MIN_POSITIVE, 1.0 - f64::EPSILON);
+                let probabilities = (0..switches).map(|switch| uncertain(on(switch))).collect();
+                // It has one step size for all: the geometric mean, as `CmaEs::around` has.
+                let variance = |gene: usize| {
+                    let squares = self.points.iter().map(|point| (point[gene] - mean[gene]).powi(2)).sum::<f64>();
+                    squares / count + BLUR * BLUR
+                };
+                let logs = (switches..genes).map(|gene| variance(gene).ln()).sum::<f64>();
+                let sigma = (0.5 * logs / (genes - switches).max(1) as f64).exp();
+                let start = catcma::Start { switches: probabilities, genes: mean[switches..].to_vec(), sigma };
+                Ok(Optimiser::CatCma(CatCma::new(start, options)?.into()))
+            }
+            Algorithm::SepCmaEs | Algorithm::Nsga2 => {
+                refuse(format!("`algorithm: {}` cannot start from one", algorithm.name()))
+            }
+        }
     }
 }
 
 /// The normal distribution with the least divergence from the mixture of one normal around each of `points`.
 pub(super) fn nearest_normal(points: &[Vec<f64>]) -> Normal {
-    let (n, count) = (points[0].len(), points.len() as f64);
-    let mean: Vec<f64> = (0..n).map(|gene| points.iter().map(|p| p[gene]).sum::<f64>() / count).collect();
+    let (n, count, mean) = (points[0].len(), points.len() as f64, mean(points));
     let mut covariance = vec![0.0; n * n];
     for point in points {
         let step: Vec<f64> = point.iter().zip(&mean).map(|(x, m)| x - m).collect();
@@ -101,4 +136,8 @@ pub(super) fn nearest_normal(points: &[Vec<f64>]) -> Normal {
     }
     covariance.iter_mut().step_by(n + 1).for_each(|variance| *variance += BLUR * BLUR);
     Normal { mean, covariance }
+}
+
+fn mean(points: &[Vec<f64>]) -> Vec<f64> {
+    (0..points[0].len()).map(|gene| points.iter().map(|p| p[gene]).sum::<f64>() / points.len() as f64).collect()
 }

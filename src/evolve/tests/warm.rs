@@ -80,7 +80,10 @@ fn other_genes_and_too_few_candidates_are_refused() {
         "genome: {models: [a.gguf, b.gguf], merge_method: task_arithmetic, base_model: c.gguf, layer_granularity: 4}",
         "task_arithmetic weight of a",
     );
-    refused("genome: {models: [a.gguf, b.gguf]}\nsearch: {space: data_flow}", "paths alone");
+    refused(
+        "genome: {models: [a.gguf, b.gguf]}\nsearch: {space: data_flow}",
+        "`linear weight of a, layers 0-3` where this search has `block a 0, round 1`",
+    );
     // The same models in another place are the same genes.
     let moved = "genome: {models: [x/a.gguf, x/b.gguf], merge_method: linear, layer_granularity: 4}";
     let moved = Config::parse(format!("{moved}\n{TASKS}\n"), Path::new("e.yaml")).unwrap();
@@ -118,9 +121,90 @@ fn resumed_and_read_searches_keep_their_warm_start() {
     assert_eq!(best_of(&read.outcome), best_of(&outcome));
 }
 
+/// Paths, whose search has switches, and genes behind them.
+fn paths(search: &str) -> Config {
+    let genome = "genome: {models: [a.gguf, b.gguf]}";
+    let text =
+        format!("{genome}\n{TASKS}\nsearch: {{space: data_flow, population: 12{search}}}\npath: {{repeats: 1}}\n");
+    Config::parse(text, Path::new("dir/evolve.yaml")).unwrap()
+}
+
+#[test]
+fn switches_start_as_often_on_as_the_good_candidates_had_them() {
+    let warm = |points: Vec<Vec<f64>>| WarmStart { folder: "x".to_owned(), candidates: 40, points };
+    let genome = stages(&paths(", algorithm: cat_cma")).path.unwrap();
+    let (slots, genes) = (genome.slots(), genome.genes());
+    // On in all, in half, in none; scales of about e in half of them.
+    let point = |i: usize| {
+        let switch = |slot: usize| [1.0, f64::from(i % 2 == 0), 0.0][slot % 3];
+        (0..slots).map(switch).chain((slots..genes).map(|gene| 0.5 + 0.1 * ((i + gene) % 2) as f64)).collect()
+    };
+    let warm = warm((0..4).map(point).collect());
+    let of = |algorithm| warm.optimiser(algorithm, [slots, genes], CmaOptions { seed: 3, ..CmaOptions::default() });
+    let Optimiser::CatCma(mut cma) = of(Algorithm::CatCma).unwrap() else { panic!("another optimiser") };
+    let mut on = vec![0.0; slots];
+    let mut scales = Vec::new();
+    let (mut drawn, none) = (0.0, vec![true; genes - slots]);
+    for _ in 0..60 {
+        let proposals = cma.ask();
+        for proposal in &proposals {
+            drawn += 1.0;
+            proposal[..slots].iter().zip(&mut on).for_each(|(switch, on)| *on += switch);
+            scales.extend_from_slice(&proposal[slots..]);
+        }
+        // Of equals nothing is learnt.
+        let told = proposals.iter().map(|point| catcma::Told { point, active: &none, fitness: 0.0 });
+        cma.tell(&told.collect::<Vec<_>>()).unwrap();
+    }
+    for (slot, on) in on.iter().enumerate() {
+        let (share, want) = (on / drawn, [0.95, 0.5, 0.05][slot % 3]);
+        assert!((share - want).abs() < 0.1, "slot {slot}: {share}, {want} wanted");
+    }
+    let mean = scales.iter().sum::<f64>() / scales.len() as f64;
+    let deviation = (scales.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / scales.len() as f64).sqrt();
+    // Theirs is 0.05, the blur's 0.1.
+    assert!((mean - 0.55).abs() < 0.01 && (deviation - 0.0125f64.sqrt()).abs() < 0.005, "{mean} {deviation}");
+    assert!(matches!(of(Algorithm::CmaEs), Ok(Optimiser::CmaEs(_))), "switches as numbers");
+    for other in [Algorithm::SepCmaEs, Algorithm::Nsga2] {
+        let error = of(other).unwrap_err();
+        assert!(error.to_string().contains(&format!("`algorithm: {}` cannot start from one", other.name())), "{error}");
+    }
+}
+
+#[test]
+fn warm_search_of_paths_is_ahead_of_a_cold_one() {
+    // Good paths have many blocks of B, where a cold search has none.
+    let landscape = || Landscape {
+        path: Some(|recipe| {
+            let of_b = |hop: &&crate::recipe::Hop| hop.model == Some(1);
+            recipe.path.iter().filter(of_b).map(|hop| hop.layers.map_or(0, |(a, b)| b - a)).sum::<u32>().into()
+        }),
+        ..Landscape::default()
+    };
+    let config = paths("");
+    let before = folder();
+    let mut journal = Journal::open(before.path(), false, identity().over(&stages(&config))).unwrap();
+    evolve(&config, &stages(&config), 360, 1, &mut landscape(), &mut journal, &mut |_| ()).unwrap();
+    let warm = warm(&before, &config).unwrap();
+    let mut better = 0;
+    for seed in 0..10 {
+        let best = |stages: &Stages| {
+            let folder = folder();
+            let mut journal = Journal::open(folder.path(), false, identity()).unwrap();
+            let outcome = evolve(&config, stages, 24, seed, &mut landscape(), &mut journal, &mut |_| ()).unwrap();
+            outcome.best.unwrap().search.fitness
+        };
+        better += usize::from(best(&stages(&config).warmed(Some(&warm))) > best(&stages(&config)));
+    }
+    assert!(better >= 9, "{better} of 10");
+}
+
 #[test]
 fn points_of_another_space_are_an_error() {
-    let start = |points: Vec<Vec<f64>>| WarmStart { folder: "x".to_owned(), candidates: 1, points }.start(2);
+    let start = |points: Vec<Vec<f64>>| {
+        let warm = WarmStart { folder: "x".to_owned(), candidates: 1, points };
+        warm.optimiser(Algorithm::CmaEs, [0, 2], CmaOptions::default())
+    };
     assert!(start(vec![vec![0.5, 0.5]]).is_ok());
     for bad in [vec![], vec![vec![0.5]], vec![vec![0.5, f64::NAN]], vec![vec![0.5, 0.5], vec![]]] {
         assert!(matches!(start(bad), Err(EvolveError::WarmStart { .. })));
