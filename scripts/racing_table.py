@@ -20,6 +20,7 @@ SEARCHES = {
     "all-race": ("all 400, racing", {"race": "true"}),
     "mini": ("100 in turn", {"minibatch": "100"}),
     "race": ("100 in turn, racing", {"minibatch": "100", "race": "true"}),
+    "stratified": ("100 in turn, stratified, racing", {"minibatch": "100", "race": "true", "stratify": "true"}),
 }
 
 
@@ -55,7 +56,7 @@ def interval(values):
 
 
 seeds = int(sys.argv[3]) if len(sys.argv) > 3 else 5
-names = sys.argv[4].split(",") if len(sys.argv) > 4 else ["all", "race"]
+names = sys.argv[4].split(",") if len(sys.argv) > 4 else ["all", "mini", "race", "stratified"]
 pathlib.Path(sys.argv[2]).mkdir(parents=True, exist_ok=True)
 for name in names:
     (pathlib.Path(sys.argv[2]) / f"{name}.yaml").write_text(evolve_file(name))

@@ -58,7 +58,7 @@ impl Run<'_> {
             }
             _ => None,
         });
-        let work = |scorer: &mut dyn Scorer| scorer.recipe(recipe, Questions::Search(None));
+        let work = |scorer: &mut dyn Scorer| scorer.recipe(recipe, &Questions::all());
         self.recall(known, work, |trial| Entry::Finalist { stage, evaluation, trial })
     }
 
@@ -67,22 +67,22 @@ impl Run<'_> {
     pub(super) fn tests(&mut self) -> Result<Vec<Tested>, EvolveError> {
         let mut tested = Vec::new();
         for (model, name) in self.config.models.iter().map(|m| m.written.clone()).enumerate() {
-            tested.push(self.test(name, |scorer| scorer.parent(model))?);
+            tested.push(self.test(name, |scorer| scorer.parent(model, &Questions::Test))?);
         }
         let best = self.best.as_ref().map(|best| best.recipe.clone());
         let best = best.expect("every stage that ends has a best recipe");
         if self.config.searched() > 1 {
             let uniform = uniform(&self.config.models, self.config.searched(), &best)?;
-            match self.test(UNIFORM.to_owned(), |scorer| scorer.recipe(&uniform, Questions::Test)) {
+            match self.test(UNIFORM.to_owned(), |scorer| scorer.recipe(&uniform, &Questions::Test)) {
                 // Whose blocks can follow one another need not be siblings that blend.
                 Err(EvolveError::Plan(_)) if self.config.genome.is_none() => {}
                 other => tested.push(other?),
             }
         }
         if let Some(weights) = self.weights.clone() {
-            tested.push(self.test(WEIGHTS.to_owned(), |scorer| scorer.recipe(&weights, Questions::Test))?);
+            tested.push(self.test(WEIGHTS.to_owned(), |scorer| scorer.recipe(&weights, &Questions::Test))?);
         }
-        tested.push(self.test(BEST.to_owned(), |scorer| scorer.recipe(&best, Questions::Test))?);
+        tested.push(self.test(BEST.to_owned(), |scorer| scorer.recipe(&best, &Questions::Test))?);
         Ok(tested)
     }
 

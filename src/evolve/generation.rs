@@ -6,7 +6,7 @@ use super::cmaes::MAX_POPULATION;
 use super::race::{Race, Runner, losers};
 use super::search::{Run, rank};
 use super::space::{Optimiser, Space};
-use super::{Entry, Event, EvolveError, Questions, Rung, Search, Trial, Window};
+use super::{Entry, Event, EvolveError, Part, Questions, Sample, Search, Strata, Trial, Window};
 
 /// What sets the seeds of runs after a restart apart: 2^64 over the golden ratio.
 const SEEDS: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -27,18 +27,26 @@ struct Course<'a> {
     stage: usize,
     space: &'a dyn Space,
     search: &'a Search,
+    strata: &'a Strata,
     generation: u64,
     seed: u64,
 }
 
 impl Course<'_> {
-    fn rung(&self, index: usize, of: usize) -> Rung {
-        Rung { window: self.window(), order: (self.seed, self.generation), index, of }
+    /// All questions of the generation.
+    fn questions(&self) -> Questions {
+        self.sample(None)
     }
 
-    fn window(&self) -> Option<Window> {
+    /// Some of them, in random order.
+    fn rung(&self, index: usize, of: usize) -> Questions {
+        self.sample(Some(Part { order: (self.seed, self.generation), index, of }))
+    }
+
+    fn sample(&self, part: Option<Part>) -> Questions {
         let generation = usize::try_from(self.generation).unwrap_or(usize::MAX);
-        self.search.minibatch.map(|length| Window { first: generation.saturating_mul(length), length })
+        let window = |length: usize| Window { first: generation.saturating_mul(length), length };
+        Questions::Search(Sample { strata: self.strata.clone(), window: self.search.minibatch.map(window), part })
     }
 }
 
@@ -67,7 +75,8 @@ impl Run<'_> {
                 let seed = self.seed.wrapping_add(SEEDS.wrapping_mul(restarts as u64));
                 optimiser = space.optimiser(&Search { population: Some(population), ..*search }, seed)?;
             }
-            let course = Course { stage, space, search, generation, seed: self.seed };
+            let strata = &self.strata.clone();
+            let course = Course { stage, space, search, strata, generation, seed: self.seed };
             let proposals = optimiser.ask();
             let whole = proposals.len() <= left;
             let first = budget - left;
@@ -101,8 +110,8 @@ impl Run<'_> {
     fn all(&mut self, course: Course, first: usize, genes: Vec<Vec<f64>>) -> Result<Vec<Runs>, EvolveError> {
         // A race that takes this generation up again, with a larger budget, finds its questions in its order.
         let questions = match course.search.race {
-            Some(_) => Questions::Rung(course.rung(0, 1)),
-            None => Questions::Search(course.window()),
+            Some(_) => course.rung(0, 1),
+            None => course.questions(),
         };
         let mut runs = Vec::new();
         for (evaluation, genes) in (first..).zip(genes) {
@@ -116,7 +125,7 @@ impl Run<'_> {
                 trial,
                 dropped: false,
             };
-            let trial = self.recall(known, |scorer| scorer.recipe(&recipe, questions), entry)?;
+            let trial = self.recall(known, |scorer| scorer.recipe(&recipe, &questions), entry)?;
             self.told(course.stage, &trial, replayed);
             runs.push(Runs { evaluation, genes, trial, out: None });
         }
@@ -189,9 +198,9 @@ impl Run<'_> {
                 .map(|(trial, _)| trial.part(rung, race.rungs, weights)),
         };
         let recipe = course.space.decode(genes)?;
-        let questions = Questions::Rung(course.rung(rung, race.rungs));
+        let questions = course.rung(rung, race.rungs);
         let entry = |trial| Entry::Rung { stage, evaluation, rung, genes: genes.clone(), trial };
-        self.recall(known, |scorer| scorer.recipe(&recipe, questions), entry)
+        self.recall(known, |scorer| scorer.recipe(&recipe, &questions), entry)
     }
 
     /// A candidate has ended its race.

@@ -5,86 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::EvolveError;
-use super::cmaes::{stream, uniform};
+use super::{EvolveError, Questions};
 use crate::model::{Live, ModelError, Settings, Vocabulary};
 use crate::plan::{PlanError, Siblings};
 use crate::recipe::Recipe;
 use crate::score::stats::{self, Estimate, Paired, paired};
 use crate::score::{BITS_PER_BYTE, PERPLEXITY, Prepared, Progress, Room, Score, ScoreError, accuracy, largest_size};
 use crate::tasks::Task;
-
-/// The streams of random numbers that order questions, apart from those that propose candidates.
-const ORDERS: u64 = 1 << 62;
-
-/// Which questions to ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Questions {
-    /// Those of the search: all, or some in turn.
-    Search(Option<Window>),
-    /// Some of those of the search, for a race.
-    Rung(Rung),
-    /// Those that the search never sees.
-    Test,
-}
-
-/// Some of a task's questions: `length` of them from `first` on, beginning again after the last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// Index of the first, taken modulo their number.
-    pub first: usize,
-    /// How many; at most all.
-    pub length: usize,
-}
-
-impl Window {
-    /// The indices among `total` questions.
-    pub fn indices(self, total: usize) -> Vec<usize> {
-        (0..self.length.min(total)).map(|i| (self.first + i) % total).collect()
-    }
-}
-
-/// A part of a generation's questions, which are drawn in random order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rung {
-    /// Out of which; out of all if `None`.
-    pub window: Option<Window>,
-    /// What decides the order.
-    pub order: (u64, u64),
-    /// Which of the parts.
-    pub index: usize,
-    /// How many parts there are.
-    pub of: usize,
-}
-
-impl Rung {
-    /// The indices among `total` questions.
-    pub fn indices(self, total: usize) -> Vec<usize> {
-        let window = self.window.unwrap_or(Window { first: 0, length: total });
-        let order = shuffled(window.indices(total), self.order);
-        order[order.len() * self.index / self.of..order.len() * (self.index + 1) / self.of].to_vec()
-    }
-}
-
-/// Fisher and Yates's shuffle.
-fn shuffled(mut indices: Vec<usize>, (seed, generation): (u64, u64)) -> Vec<usize> {
-    let mut rng = stream(seed, ORDERS | generation);
-    for last in (1..indices.len()).rev() {
-        indices.swap(last, (uniform(&mut rng) * (last + 1) as f64) as usize);
-    }
-    indices
-}
-
-impl Questions {
-    /// The indices among a task's `total` questions.
-    pub fn indices(self, total: usize) -> Vec<usize> {
-        match self {
-            Self::Search(Some(window)) => window.indices(total),
-            Self::Rung(rung) => rung.indices(total),
-            Self::Search(None) | Self::Test => (0..total).collect(),
-        }
-    }
-}
 
 /// What a model did on all tasks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -235,13 +162,13 @@ pub trait Scorer {
     ///
     /// # Errors
     /// [`EvolveError`]; [`ScoreError::Cancelled`] inside it ends the search in good order.
-    fn recipe(&mut self, recipe: &Recipe, questions: Questions) -> Result<Trial, EvolveError>;
+    fn recipe(&mut self, recipe: &Recipe, questions: &Questions) -> Result<Trial, EvolveError>;
 
-    /// Scores one of the recipes' models as it is, on the test questions.
+    /// Scores one of the recipes' models as it is.
     ///
     /// # Errors
     /// As [`Scorer::recipe`].
-    fn parent(&mut self, model: usize) -> Result<Trial, EvolveError>;
+    fn parent(&mut self, model: usize, questions: &Questions) -> Result<Trial, EvolveError>;
 }
 
 /// One task's questions for the search and for the test.
@@ -250,6 +177,15 @@ struct Exam {
     weight: f64,
     search: Prepared,
     test: Prepared,
+}
+
+impl Exam {
+    fn part(&self, questions: &Questions) -> &Prepared {
+        match questions {
+            Questions::Search(_) => &self.search,
+            Questions::Test => &self.test,
+        }
+    }
 }
 
 /// Scores in llama.cpp, swapping recipes in place.
@@ -311,13 +247,12 @@ impl<'a> LiveScorer<'a> {
 fn examine(
     live: &mut Live,
     exams: &[(f64, &Prepared)],
-    questions: Questions,
+    questions: &Questions,
     stop: &AtomicBool,
 ) -> Result<Trial, ScoreError> {
     let mut trial = Trial { fitness: 0.0, ..Trial::nothing() };
-    for (weight, prepared) in exams {
-        let total = prepared.task().questions.len();
-        let chosen = questions.indices(total);
+    for (number, (weight, prepared)) in exams.iter().enumerate() {
+        let chosen = questions.indices(number, prepared.task().questions.len());
         let mut go_on = |_, _| !stop.load(Ordering::Relaxed);
         let score = prepared.score(live, &chosen, &mut Progress::new(&mut go_on))?;
         trial.fitness += weight * score.fitness();
@@ -337,7 +272,7 @@ fn examine(
 }
 
 impl Scorer for LiveScorer<'_> {
-    fn recipe(&mut self, recipe: &Recipe, questions: Questions) -> Result<Trial, EvolveError> {
+    fn recipe(&mut self, recipe: &Recipe, questions: &Questions) -> Result<Trial, EvolveError> {
         let (swap_seconds, bytes) = match self.swap(recipe) {
             // A path that the architecture cannot take is one without a score, not the end of the search.
             Err(EvolveError::Plan(PlanError::Schedule { .. })) if !recipe.path.is_empty() => {
@@ -345,20 +280,18 @@ impl Scorer for LiveScorer<'_> {
             }
             other => other?,
         };
-        let test = questions == Questions::Test;
-        let exams: Vec<(f64, &Prepared)> =
-            self.exams.iter().map(|e| (e.weight, if test { &e.test } else { &e.search })).collect();
+        let exams: Vec<(f64, &Prepared)> = self.exams.iter().map(|e| (e.weight, e.part(questions))).collect();
         let live = self.live.as_mut().expect("the swap has started it");
         Ok(Trial { swap_seconds, weight_bytes: Some(bytes), ..examine(live, &exams, questions, self.stop)? })
     }
 
     /// With the parent's own vocabulary and chat template, which may differ from the merged model's.
-    fn parent(&mut self, model: usize) -> Result<Trial, EvolveError> {
+    fn parent(&mut self, model: usize, questions: &Questions) -> Result<Trial, EvolveError> {
         let failed = |e: ModelError| ScoreError::from(e);
         let parents = self.siblings.parents();
         let path = parents[model].path();
         let vocabulary = Arc::new(Vocabulary::load(path, None).map_err(failed)?);
-        let own = |e: &Exam| Ok((e.weight, Prepared::new(e.test.shared_task(), &vocabulary)?));
+        let own = |e: &Exam| Ok((e.weight, Prepared::new(e.part(questions).shared_task(), &vocabulary)?));
         let exams = self.exams.iter().map(own).collect::<Result<Vec<_>, ScoreError>>()?;
         let size = largest_size(exams.iter().map(|(_, p)| p.context_size(self.room)));
         let shared = Arc::clone(&vocabulary);
@@ -369,6 +302,6 @@ impl Scorer for LiveScorer<'_> {
             Live::of_file(path, shared, self.settings, size).map_err(failed)?
         };
         let exams: Vec<(f64, &Prepared)> = exams.iter().map(|(w, p)| (*w, p)).collect();
-        Ok(examine(&mut live, &exams, Questions::Test, self.stop)?)
+        Ok(examine(&mut live, &exams, questions, self.stop)?)
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::belief::{Belief, Chosen, belief};
 use super::cmaes::StopReason;
 use super::space::{Space, Stages};
-use super::{Candidate, Config, Entry, EvolveError, Front, Journal, Scorer, Search, Trial};
+use super::{Candidate, Config, Entry, EvolveError, Front, Journal, Questions, Scorer, Search, Strata, Trial};
 use crate::disk;
 use crate::recipe::Recipe;
 use crate::score::ScoreError;
@@ -106,7 +106,7 @@ pub fn evolve(
     let budget = budget.max(journal.candidates().count());
     let disk = disk::written_bytes().map(|_| 0);
     let (finalists, seen, replayed_seconds) = (0, (0, f64::NEG_INFINITY), 0.0);
-    let (stopped, best, weights, front) = (None, None, None, None);
+    let (strata, stopped, best, weights, front) = (Strata::default(), None, None, None, None);
     let mut run = Run {
         config,
         scorer,
@@ -117,6 +117,7 @@ pub fn evolve(
         seen,
         replayed_seconds,
         disk,
+        strata,
         stopped,
         best,
         weights,
@@ -169,6 +170,8 @@ pub(super) struct Run<'a> {
     pub seen: (usize, f64),
     pub replayed_seconds: f64,
     pub disk: Option<u64>,
+    /// What every minibatch and every part of a race has its share of.
+    pub strata: Strata,
     pub stopped: Option<StopReason>,
     pub best: Option<Best>,
     pub weights: Option<Recipe>,
@@ -179,6 +182,9 @@ impl Run<'_> {
     /// All stages, then the test of everybody.
     fn stages(&mut self, stages: &Stages, budget: usize) -> Result<Vec<Tested>, EvolveError> {
         let config = self.config;
+        if config.search.stratify {
+            self.strata = self.strata()?;
+        }
         let mut left = budget;
         if let Some(genome) = &stages.genome {
             let own = if stages.path.is_some() { left.min(config.search.budget) } else { left };
@@ -198,6 +204,21 @@ impl Run<'_> {
             self.stage(stage, &path, config.path_search.as_ref().unwrap_or(&config.search), left)?;
         }
         self.tests()
+    }
+
+    /// The search questions by which of the models get them right.
+    fn strata(&mut self) -> Result<Strata, EvolveError> {
+        let mut trials = Vec::new();
+        for (model, name) in self.config.models.iter().map(|model| model.written.clone()).enumerate() {
+            (self.watch)(Event::Phase(&format!("{name} on the search questions")));
+            let known = self.journal.since_start().iter().find_map(|entry| match entry {
+                Entry::Parent { name: n, trial } if *n == name => Some(trial.clone()),
+                _ => None,
+            });
+            let work = |scorer: &mut dyn Scorer| scorer.parent(model, &Questions::all());
+            trials.push(self.recall(known, work, |trial| Entry::Parent { name, trial })?);
+        }
+        Ok(Strata::new(&trials, self.seed))
     }
 
     /// One space: generations until the budget is spent or the optimiser gives up, then the finalists. The best of all stages so far is

@@ -23,11 +23,11 @@ pub struct Study {
 struct Nobody;
 
 impl Scorer for Nobody {
-    fn recipe(&mut self, _recipe: &Recipe, _questions: Questions) -> Result<Trial, EvolveError> {
+    fn recipe(&mut self, _recipe: &Recipe, _questions: &Questions) -> Result<Trial, EvolveError> {
         Err(ScoreError::Cancelled.into())
     }
 
-    fn parent(&mut self, _model: usize) -> Result<Trial, EvolveError> {
+    fn parent(&mut self, _model: usize, _questions: &Questions) -> Result<Trial, EvolveError> {
         Err(ScoreError::Cancelled.into())
     }
 }

@@ -80,8 +80,8 @@ struct Landscape {
     no_merge: bool,
     /// What was asked so far.
     asked: Vec<(Vec<f64>, Questions)>,
-    /// Parents tested so far.
-    parents: Vec<usize>,
+    /// Parents asked so far, and what.
+    parents: Vec<(usize, Questions)>,
 }
 
 impl Landscape {
@@ -100,31 +100,31 @@ fn deviate(key: &str) -> f64 {
     (0..12).map(|_| f64::from(rng.next_u32()) / f64::from(u32::MAX)).sum::<f64>() - 6.0
 }
 
+/// Whether these are a part of a race's.
+fn is_rung(questions: &Questions) -> bool {
+    matches!(questions, Questions::Search(Sample { part: Some(_), .. }))
+}
+
 impl Scorer for Landscape {
-    fn recipe(&mut self, recipe: &Recipe, questions: Questions) -> Result<Trial, EvolveError> {
+    fn recipe(&mut self, recipe: &Recipe, questions: &Questions) -> Result<Trial, EvolveError> {
         self.check()?;
         if self.no_merge && recipe.path.is_empty() {
             return Err(EvolveError::Plan(PlanError::Different(Vec::new())));
         }
         let genes = weights(recipe);
-        let count = match questions {
-            Questions::Search(Some(window)) => window.length.min(QUESTIONS),
-            _ => QUESTIONS,
-        };
+        let indices = questions.indices(0, QUESTIONS);
+        let count = indices.len();
         if let Some(second) = self.second {
             let [first, second] = [height(recipe), second(recipe)].map(|value| trial(value, vec![value; count]));
             let tasks = [first.tasks, second.tasks].concat();
-            self.asked.push((genes, questions));
+            self.asked.push((genes, questions.clone()));
             return Ok(Trial { fitness: first.fitness + second.fitness, tasks, ..first });
         }
         let noise =
             self.noise * (QUESTIONS as f64 / count as f64).sqrt() * deviate(&format!("{genes:?} {questions:?}"));
-        let rung = match questions {
-            Questions::Rung(rung) => Some(rung.indices(QUESTIONS)),
-            _ => None,
-        };
+        let rung = is_rung(questions).then_some(indices);
         let hole = self.hole.is_some_and(|hole| hole(&genes));
-        self.asked.push((genes, questions));
+        self.asked.push((genes, questions.clone()));
         let height = height(recipe) + self.path.map_or(0.0, |path| path(recipe));
         if let Some(rung) = rung.filter(|_| !hole) {
             // Every question has noise of its own, for every recipe another.
@@ -136,9 +136,9 @@ impl Scorer for Landscape {
         Ok(trial(if hole { f64::NAN } else { height + noise }, vec![1.0; count]))
     }
 
-    fn parent(&mut self, model: usize) -> Result<Trial, EvolveError> {
+    fn parent(&mut self, model: usize, questions: &Questions) -> Result<Trial, EvolveError> {
         self.check()?;
-        self.parents.push(model);
+        self.parents.push((model, questions.clone()));
         Ok(trial(-10.0 - model as f64, vec![0.0; QUESTIONS]))
     }
 }

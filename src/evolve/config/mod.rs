@@ -55,7 +55,7 @@ pub struct Config {
     pub search: Search,
     /// How the space of paths is searched.
     pub path_search: Option<Search>,
-    /// The out folder of a study of the same genes, from whose best candidates weights start: as written, and where it is.
+    /// The out folder of a study of the same genes, from whose best candidates the search starts: as written, and where it is.
     pub warm_start: Option<(String, PathBuf)>,
 }
 
@@ -95,6 +95,8 @@ pub struct Search {
     pub seed: u64,
     /// Search questions per generation, taken in turn; all of them if `None`.
     pub minibatch: Option<usize>,
+    /// Whether minibatches and parts of races have the same share of the questions that the same models get right.
+    pub stratify: bool,
     /// Whether candidates race, and how.
     pub race: Option<Race>,
     /// Times that the optimiser begins anew, with twice the population, when it has nothing left to learn.
@@ -222,12 +224,7 @@ impl Config {
         if form.tasks.value.is_empty() {
             return check.refuse(&form.tasks, "`tasks` is empty: name at least one task file");
         }
-        let warm_start = match &form.search.warm_start {
-            Some(at) if genome.is_none() => {
-                return check.refuse(at, "`warm_start` is for weights, and `space: data_flow` searches none");
-            }
-            other => other.as_ref().map(|at| (at.value.clone(), check.path(&at.value))),
-        };
+        let warm_start = form.search.warm_start.as_ref().map(|at| (at.value.clone(), check.path(&at.value)));
         let names: Vec<String> = form.tasks.value.iter().map(|t| check.task_name(&t.value)).collect();
         let tasks = form.tasks.value.into_iter().map(|t| check.goal(t)).collect::<Result<_, _>>()?;
         let objectives = check.objectives(&form.search, space, &names)?;

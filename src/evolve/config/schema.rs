@@ -100,6 +100,7 @@ pub(super) struct SearchForm {
     pub budget: Option<Spanned<usize>>,
     pub seed: Option<u64>,
     pub minibatch: Option<Spanned<usize>>,
+    pub stratify: Option<Spanned<bool>>,
     pub finalists: Option<Spanned<usize>>,
     pub warm_start: Option<Spanned<String>>,
     pub restarts: Option<usize>,

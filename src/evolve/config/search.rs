@@ -64,6 +64,14 @@ impl Check<'_> {
             }
             _ => algorithm,
         };
+        let stratify = form.stratify.as_ref().filter(|at| at.value);
+        let race = self.race(form.race.as_ref())?;
+        if let Some(at) = stratify.filter(|_| form.minibatch.is_none() && race.is_none()) {
+            return self.refuse(
+                at,
+                "`stratify` says which questions a `minibatch` or a part of a `race` has; this search asks every candidate all of them",
+            );
+        }
         Ok(Search {
             budget: self.at_least(1, "budget", &form.budget)?.unwrap_or(DEFAULT_BUDGET),
             population: self.at_least(2, "population", &form.population)?,
@@ -72,7 +80,8 @@ impl Check<'_> {
             start: self.start(form.start.as_ref())?,
             seed: form.seed.unwrap_or(0),
             minibatch: self.at_least(1, "minibatch", &form.minibatch)?,
-            race: self.race(form.race.as_ref())?,
+            stratify: stratify.is_some(),
+            race,
             restarts: form.restarts.unwrap_or(0),
             finalists: self.at_least(1, "finalists", &form.finalists)?.unwrap_or(DEFAULT_FINALISTS),
         })

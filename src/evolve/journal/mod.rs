@@ -34,6 +34,13 @@ const OLD_FILE: &str = "journal.jsonl";
 pub enum Entry {
     /// What is searched; always the first, and again where models or tasks were allowed to change.
     Start(Identity),
+    /// A model scored on the search questions, for what it gets right to choose minibatches by.
+    Parent {
+        /// Its path as written.
+        name: String,
+        /// What it did.
+        trial: Trial,
+    },
     /// A candidate of a generation.
     Candidate {
         /// Which of the search's spaces it is from.
@@ -427,7 +434,8 @@ impl Journal {
         self.entries.iter().filter_map(|entry| match entry {
             Entry::Start(_) => None,
             Entry::Rung { stage, evaluation, .. } if self.index.contains_key(&(*stage, *evaluation)) => None,
-            Entry::Candidate { trial, .. }
+            Entry::Parent { trial, .. }
+            | Entry::Candidate { trial, .. }
             | Entry::Rung { trial, .. }
             | Entry::Finalist { trial, .. }
             | Entry::Test { trial, .. } => Some(trial),

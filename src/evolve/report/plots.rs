@@ -84,8 +84,14 @@ pub(super) fn scores(view: &View) -> String {
          rises by luck alone too.</p>",
     );
     if view.config.search.minibatch.is_some() {
-        html.push_str(
-            "<p class=soft>Every generation sees other questions, so scores of different generations differ by chance too.</p>",
+        let share = if view.config.search.stratify {
+            ", with the same share of those that the same models get right"
+        } else {
+            ""
+        };
+        let _ = write!(
+            html,
+            "<p class=soft>Every generation sees other questions{share}, so scores of different generations differ by chance too.</p>"
         );
     }
     html

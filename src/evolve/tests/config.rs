@@ -49,7 +49,7 @@ tasks:
   - {name: t.yml, weight: -2, metric: 'acc,none', search: s.jsonl, test: x.csv}
 shuffle: true
 random_init: false
-search: {space: parameter, algorithm: cma_es, population: 7, sigma: 0.1, start: mergekit, budget: 9, seed: 4, minibatch: 5, finalists: 2}
+search: {space: parameter, algorithm: cma_es, population: 7, sigma: 0.1, start: mergekit, budget: 9, seed: 4, minibatch: 5, stratify: true, finalists: 2}
 ";
     let config = parse(text).unwrap();
     let genome = config.genome.as_ref().unwrap();
@@ -60,7 +60,7 @@ search: {space: parameter, algorithm: cma_es, population: 7, sigma: 0.1, start: 
     assert_eq!(config.tasks[0].search, Some(PathBuf::from("dir/s.jsonl")));
     let s = config.search;
     assert_eq!((s.population, s.sigma, s.start, s.budget), (Some(7), 0.1, Start::Mergekit, 9));
-    assert_eq!((s.seed, s.minibatch, s.finalists), (4, Some(5), 2));
+    assert_eq!((s.seed, s.minibatch, s.stratify, s.finalists), (4, Some(5), true, 2));
     let start = |yaml: &str| parse(&GOOD.replace("budget: 100", &format!("start: {yaml}"))).unwrap().search.start;
     assert_eq!(start("paper"), Start::PAPER);
     assert_eq!(start("{weight: 0.3}"), Start::At { weight: 0.3, density: 0.5, t: 0.5 });
@@ -116,6 +116,7 @@ fn wrong_files_are_told_where_and_why() {
         (search("race: 3"), "8:9", "`race` is `true`, `false`, or settings"),
         (search("race: {rungs: 1}"), "8:9", "`rungs: 1` must be from 2 to 64"),
         (search("race: {alpha: 1}"), "8:9", "`alpha: 1` must be above 0 and below 1"),
+        (search("stratify: true"), "8:13", "`stratify` says which questions a `minibatch` or a part of a `race` has"),
         (search("race: {alfa: 0.1}"), "8:9", "`race` is `true`, `false`, or settings"),
         (search("start: best"), "8:10", "must be `paper`, `mergekit`"),
         (search("budgt: 3"), "8:3", "did you mean `budget`?"),

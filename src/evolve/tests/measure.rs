@@ -62,12 +62,12 @@ impl Told {
 }
 
 impl Scorer for Told {
-    fn recipe(&mut self, recipe: &Recipe, questions: Questions) -> Result<Trial, EvolveError> {
+    fn recipe(&mut self, recipe: &Recipe, questions: &Questions) -> Result<Trial, EvolveError> {
         self.landscape.recipe(recipe, questions).map(|trial| self.told(trial))
     }
 
-    fn parent(&mut self, model: usize) -> Result<Trial, EvolveError> {
-        self.landscape.parent(model).map(|trial| self.told(trial))
+    fn parent(&mut self, model: usize, questions: &Questions) -> Result<Trial, EvolveError> {
+        self.landscape.parent(model, questions).map(|trial| self.told(trial))
     }
 }
 

@@ -168,11 +168,11 @@ impl TwoTasks {
 }
 
 impl Scorer for TwoTasks {
-    fn recipe(&mut self, _recipe: &Recipe, _questions: Questions) -> Result<Trial, EvolveError> {
+    fn recipe(&mut self, _recipe: &Recipe, _questions: &Questions) -> Result<Trial, EvolveError> {
         Ok(self.trial())
     }
 
-    fn parent(&mut self, _model: usize) -> Result<Trial, EvolveError> {
+    fn parent(&mut self, _model: usize, _questions: &Questions) -> Result<Trial, EvolveError> {
         Ok(self.trial())
     }
 }

@@ -33,22 +33,38 @@ fn noisy() -> Landscape {
 fn generations_take_search_questions_in_turn() {
     let mut scorer = noisy();
     run(&config("minibatch: 15, population: 6, finalists: 2"), 25, 0, &mut scorer);
-    let questions: Vec<Questions> = scorer.asked.iter().map(|(_, q)| *q).collect();
-    let window = |generation: usize| Questions::Search(Some(Window { first: 15 * generation, length: 15 }));
+    let questions: Vec<Questions> = scorer.asked.iter().map(|(_, q)| q.clone()).collect();
+    let window = |generation: usize| {
+        Questions::Search(Sample { window: Some(Window { first: 15 * generation, length: 15 }), ..Sample::default() })
+    };
     // Four generations of 6 and one candidate of the fifth, the mean and two finalists, the uniform merge and the best.
-    let want = (0..25).map(|e| window(e / 6)).chain([Questions::Search(None); 3]).chain([Questions::Test; 2]);
+    let all = std::iter::repeat_n(Questions::all(), 3);
+    let want = (0..25).map(|e| window(e / 6)).chain(all).chain([Questions::Test, Questions::Test]);
     assert_eq!(questions, want.collect::<Vec<_>>());
-    assert_eq!(scorer.parents, [0, 1]);
+    assert_eq!(scorer.parents, [(0, Questions::Test), (1, Questions::Test)]);
 }
 
 #[test]
-fn windows_begin_again_after_the_last_question() {
-    let indices = |first, length, total| Window { first, length }.indices(total);
-    assert_eq!(indices(0, 3, 10), [0, 1, 2]);
-    assert_eq!(indices(8, 4, 10), [8, 9, 0, 1]);
-    assert_eq!(indices(23, 2, 10), [3, 4]);
-    assert_eq!(indices(7, 99, 4), [3, 0, 1, 2], "never one question twice");
-    assert_eq!(indices(7, 3, 0), [0; 0]);
+fn stratified_search_asks_the_models_first_and_once() {
+    let settings = config("minibatch: 15, stratify: true, population: 6, finalists: 2");
+    let (folder, mut scorer) = (folder(), noisy());
+    let outcome = run_in(folder.path(), false, &settings, 12, 4, &mut scorer);
+    let both = |questions: Questions| [(0, questions.clone()), (1, questions)];
+    assert_eq!(scorer.parents, [both(Questions::all()), both(Questions::Test)].concat());
+    let journal = Journal::read(folder.path()).unwrap();
+    let names = journal.entries().iter().filter_map(|entry| match entry {
+        Entry::Parent { name, .. } => Some(name.as_str()),
+        _ => None,
+    });
+    assert_eq!(names.collect::<Vec<_>>(), ["a.gguf", "b.gguf"]);
+    // The models, two generations, the mean and two finalists, everybody on the test.
+    assert_eq!(outcome.items_scored, 2 * QUESTIONS + 12 * 15 + 3 * QUESTIONS + 4 * QUESTIONS);
+    let trials: Vec<Trial> = journal.trials().take(2).cloned().collect();
+    let (_, Questions::Search(sample)) = &scorer.asked[0] else { panic!("a candidate on {:?}", scorer.asked[0].1) };
+    assert_eq!(sample.strata, Strata::new(&trials, 4));
+    drop(journal);
+    let mut nobody = Landscape { cancel_at: Some(0), ..noisy() };
+    assert_eq!(best_of(&run_in(folder.path(), true, &settings, 12, 4, &mut nobody)), best_of(&outcome), "replayed");
 }
 
 #[test]
@@ -56,7 +72,7 @@ fn without_windows_finalists_are_not_asked_again() {
     let mut scorer = noisy();
     let outcome = run(&config("population: 6"), 12, 0, &mut scorer);
     let of = |questions| scorer.asked.iter().filter(|(_, q)| *q == questions).count();
-    assert_eq!((of(Questions::Search(None)), of(Questions::Test)), (12 + 1, 2), "the mean is new");
+    assert_eq!((of(Questions::all()), of(Questions::Test)), (12 + 1, 2), "the mean is new");
     assert_eq!(outcome.items_scored, (12 + 1 + 2 + 2) * QUESTIONS);
 }
 
