@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use ggraft::evolve::{JOURNAL_FILE, Journal};
+use ggraft::evolve::{Entry, JOURNAL_FILE, Journal};
 use serde_json::Value;
 
 use crate::support::{Folder, Output, choice_task, ggraft, lines, program, quickstart, target_task};
@@ -85,6 +85,24 @@ impl Small {
     fn journal(&self, out: &str) -> Vec<String> {
         let journal = Journal::read(&self.out(out)).unwrap();
         journal.entries().iter().map(|entry| format!("{entry:?}")).collect()
+    }
+
+    /// Asserts that the journal in `out` has each model's answers to the search questions as `ggraft score` has them.
+    fn assert_strata(&self, out: &str) {
+        let journal = Journal::read(&self.out(out)).unwrap();
+        let parents = journal.entries().iter().filter_map(|entry| match entry {
+            Entry::Parent { name, trial } => Some((name.as_str(), &trial.tasks[0].items)),
+            _ => None,
+        });
+        let parents: Vec<(&str, &Vec<f64>)> = parents.collect();
+        assert_eq!(parents.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["math.gguf", "ja.gguf", "base.gguf"]);
+        for (name, items) in parents {
+            let [model, task] = [name, "target.yaml"].map(|file| self.0.path(file).into_os_string());
+            let score = ["score".into(), model, "--task".into(), task, "--items".into(), "--json".into()];
+            let scored = ggraft::<OsString>(score).json();
+            let scored = scored["results"][0]["items"].as_array().unwrap().iter().map(|item| item["score"].as_f64());
+            assert_eq!(scored.collect::<Option<Vec<f64>>>().as_ref(), Some(items), "{name}");
+        }
     }
 
     /// Resumes the search in `out` and asserts that it ends as the undisturbed one did.
@@ -187,13 +205,14 @@ fn a_search_prints_what_the_contract_promises_and_writes_only_into_its_folder() 
     assert_eq!(files(&working), BTreeMap::new(), "files in the working or temporary folder");
 }
 
-/// A race on real models, killed in the middle and resumed, and a front of two objectives.
+/// A race on real models, stratified by what these can do, killed in the middle and resumed, and a front of two objectives.
 #[test]
 fn races_resume_and_fronts_are_printed() {
     let small = Small::new();
     let text = fs::read_to_string(small.out("evolve.yaml")).unwrap();
-    small.0.write("evolve.yaml", text.replace("minibatch: 6", "race: {rungs: 4, alpha: 0.9}"));
+    small.0.write("evolve.yaml", text.replace("minibatch: 6", "race: {rungs: 4, alpha: 0.9}, stratify: true"));
     let undisturbed = small.undisturbed();
+    small.assert_strata("undisturbed");
     let belief = &undisturbed.0["belief"];
     let names: Vec<&str> =
         belief["comparisons"].as_array().unwrap().iter().map(|c| c["model"].as_str().unwrap()).collect();

@@ -136,7 +136,7 @@ fn switches_start_as_often_on_as_the_good_candidates_had_them() {
     let (slots, genes) = (genome.slots(), genome.genes());
     // On in all, in half, in none; scales of about e in half of them.
     let point = |i: usize| {
-        let switch = |slot: usize| [1.0, f64::from(i % 2 == 0), 0.0][slot % 3];
+        let switch = |slot: usize| [1.0, f64::from(i.is_multiple_of(2)), 0.0][slot % 3];
         (0..slots).map(switch).chain((slots..genes).map(|gene| 0.5 + 0.1 * ((i + gene) % 2) as f64)).collect()
     };
     let warm = warm((0..4).map(point).collect());
