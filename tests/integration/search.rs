@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use ggraft::evolve::{Entry, JOURNAL_FILE, Journal};
 use serde_json::Value;
 
-use crate::support::{Folder, Output, choice_task, ggraft, lines, program, quickstart, target_task};
+use crate::support::{Folder, Output, Random, choice_task, ggraft, lines, program, quickstart, target_task};
 
 /// Candidates of the small search: three generations of four.
 const BUDGET: u64 = 12;
@@ -348,24 +348,19 @@ fn resuming_does_not_score_again_what_the_journal_has() {
     assert_eq!(candidates(&after), BUDGET as usize);
 }
 
-/// `kill -9` after so many milliseconds, drawn at random as often as `kills`, until the search ends; each time the journal is whole.
-fn killed_at_random(small: &Small, out: &str, kills: usize, most_ms: u64, seed: u64) -> (usize, Vec<usize>) {
-    let mut random = crate::support::Random(seed);
+/// `kill -9` at random moments, again and again, until it has died `kills` times or comes to its end; each time the journal is whole.
+/// Returns how often it died.
+fn killed_at_random(small: &Small, out: &str, kills: usize, random: &mut Random) -> usize {
+    let journal = small.out(out).join(JOURNAL_FILE);
     let mut seen = Vec::new();
-    let (mut died, mut counts) = (0, Vec::new());
-    for _ in 0..kills {
-        let resume = small.out(out).join(JOURNAL_FILE).exists();
-        let mut command = program();
-        command
-            .args(small.args(out, if resume { &["--resume"] } else { &[] }))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
+    for died in 0..kills {
+        let args = small.args(out, if journal.exists() { &["--resume"] } else { &[] });
+        let mut child = program().args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let share = f64::from(random.next() + 1.0) / 2.0;
-        std::thread::sleep(Duration::from_millis((share * most_ms as f64) as u64));
+        std::thread::sleep(Duration::from_millis((share * 500.0) as u64));
         child.kill().unwrap();
-        died += usize::from(!child.wait().unwrap().success());
-        if !small.out(out).join(JOURNAL_FILE).exists() {
+        let ended = child.wait().unwrap().success();
+        if !journal.exists() {
             continue;
         }
         // What was told stays as it was; a journal without a first entry is one that was never begun.
@@ -374,32 +369,34 @@ fn killed_at_random(small: &Small, out: &str, kills: usize, most_ms: u64, seed: 
                 let entries: Vec<String> = journal.entries().iter().map(|entry| format!("{entry:?}")).collect();
                 assert!(entries.starts_with(&seen), "entries were lost or changed");
                 seen = entries;
-                counts.push(seen.len());
             }
             Err(error) => assert!(seen.is_empty() && error.to_string().contains("nothing is in it yet"), "{error}"),
         }
+        if ended {
+            return died;
+        }
     }
-    (died, counts)
+    kills
 }
 
 #[test]
-fn a_search_killed_at_random_moments_ends_with_the_undisturbed_recipe() {
+fn searches_killed_at_random_moments_end_with_the_undisturbed_recipe() {
     let small = Small::new();
     let undisturbed = small.undisturbed();
-    let journal = small.journal("undisturbed");
-    // `GGRAFT_TEST_KILLS=20` is the long run.
-    let kills = std::env::var("GGRAFT_TEST_KILLS").map_or(4, |kills| kills.parse().unwrap());
-    let most_ms = if kills > 4 { 900 } else { 500 };
-    let (died, counts) = killed_at_random(&small, "killed", kills, most_ms, 5);
-    assert!(died > 0, "it always came to its end before");
-    let resume: &[&str] = if small.out("killed").join(JOURNAL_FILE).exists() { &["--resume"] } else { &[] };
-    let json = small.run("killed", resume).json();
-    assert_eq!((scores(&json), small.best("killed")), undisturbed);
-    let timeless = |journal: &[String]| -> Vec<String> {
-        journal.iter().map(|entry| entry.split("swap_seconds").next().unwrap().to_owned()).collect()
+    let timeless = |out: &str| -> Vec<String> {
+        small.journal(out).iter().map(|entry| entry.split("swap_seconds").next().unwrap().to_owned()).collect()
     };
-    assert_eq!(timeless(&small.journal("killed")), timeless(&journal));
-    eprintln!("{died} of {kills} died, with {counts:?} of {} entries written down", journal.len());
+    let (mut died, mut searches, mut random) = (0, 0, Random(5));
+    while died < 20 {
+        let out = format!("killed-{searches}");
+        died += killed_at_random(&small, &out, 20 - died, &mut random);
+        searches += 1;
+        assert!(searches <= 40, "they always come to their end before");
+        let resume: &[&str] = if small.out(&out).join(JOURNAL_FILE).exists() { &["--resume"] } else { &[] };
+        let json = small.run(&out, resume).json();
+        assert_eq!((scores(&json), small.best(&out)), undisturbed);
+        assert_eq!(timeless(&out), timeless("undisturbed"));
+    }
 }
 
 #[test]
