@@ -35,15 +35,15 @@ fn run(f: &dyn Fn(&[f64]) -> Vec<f64>, mut search: Nsga2, generations: usize) ->
 }
 
 #[test]
-fn fronts_of_zdt_have_the_published_hypervolume() {
-    // Of 25000 evaluations with a population of 100: 0.659 and 0.326 (Nebro et al. 2009, SMPSO, table of hypervolumes); the whole fronts have
-    // 2/3 and 1/3.
+fn fronts_of_zdt_have_the_hypervolume_of_pymoos() {
+    // Of pymoo 0.6.2's NSGA-II with a population of 100 (SBX 0.9, polynomial mutation 1/30, both of index 20) after 25000 evaluations: medians of
+    // 11 seeds, 0.6596 and 0.3263. The whole fronts have 2/3 and 1/3.
     let shapes: [fn(f64) -> f64; 2] = [|x| 1.0 - x.sqrt(), |x| 1.0 - x * x];
-    for (shape, published) in shapes.into_iter().zip([0.659, 0.326]) {
+    for (shape, theirs) in shapes.into_iter().zip([0.6596, 0.3263]) {
         for seed in 1..=3 {
             let end = run(&|x| zdt(x, shape), search(Vec::new(), 30, 100, seed), 250);
             let found = hypervolume(end.front().map(|x| zdt(x, shape)).collect());
-            assert!((found - published).abs() < 0.004, "seed {seed}: {found}, published {published}");
+            assert!((found - theirs).abs() < 0.004, "seed {seed}: {found}, pymoo {theirs}");
         }
     }
 }
