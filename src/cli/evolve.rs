@@ -44,12 +44,18 @@ pub(super) fn evolve(args: &EvolveArgs, as_json: bool) -> anyhow::Result<()> {
     let mut stages = Stages::new(&config, &layers)?;
     // Compiled once before anything runs: what the models lack is found now, not after the first generation.
     let mut plans = Vec::new();
-    for recipe in stages.samples(&config)? {
-        plans.push(siblings.plan(&recipe)?);
+    let samples = stages.samples(&config)?;
+    for recipe in &samples {
+        plans.push(siblings.plan(recipe)?);
+    }
+    let compared = config.recipes_to_compare()?;
+    for (recipe, like) in compared.iter().zip(samples.iter().cycle()) {
+        siblings.plan(&config.compared(recipe, like)?).with_context(|| format!("recipe `{}`", recipe.0))?;
     }
     save_cache(&siblings);
     let tasks = goals.iter().flat_map(|(_, search, test)| [&**search, &**test]);
     let mut identity = Identity::new(&config, seed, budget, siblings.parents(), tasks).over(&stages);
+    identity.compared = compared;
     let warm = args.warm_start.as_deref().map(|folder| (folder.display().to_string(), folder));
     let warm = warm.or(config.warm_start.as_ref().map(|(written, folder)| (written.clone(), &**folder)));
     // A search that is resumed knows already what it started from.
@@ -282,9 +288,13 @@ fn to_json(outcome: &Outcome, models: usize, weights: &[f64], best_path: &Path, 
             "test_score": best_test.map(|t| &t["test_score"]), "ci95": best_test.map(|t| &t["ci95"]),
         })
     });
+    let is_compared = |name: &str| {
+        journal.identity().is_some_and(|identity| identity.compared.iter().any(|(compared, _)| compared == name))
+    };
+    let compared = outcome.tested.iter().zip(&tested).filter(|(t, _)| is_compared(&t.name)).map(|(_, json)| json);
     let progress = Progress::of(journal);
     json!({
-        "best": best, "parents": parents, "uniform_merge": named(UNIFORM), "best_weights": named(WEIGHTS), "belief": outcome.belief.as_ref().map(belief_json),
+        "best": best, "parents": parents, "uniform_merge": named(UNIFORM), "compared": compared.collect::<Vec<_>>(), "best_weights": named(WEIGHTS), "belief": outcome.belief.as_ref().map(belief_json),
         "front": outcome.front.as_ref().map(front_json),
         "evaluations": outcome.evaluations,
         "items_scored": outcome.items_scored, "seconds": outcome.seconds, "swap_seconds_total": outcome.swap_seconds_total,

@@ -62,8 +62,8 @@ impl Run<'_> {
         self.recall(known, work, |trial| Entry::Finalist { stage, evaluation, trial })
     }
 
-    /// Everybody on the test questions: the models, their average where there are several that have one, the best weights of a first stage, the
-    /// best recipe.
+    /// Everybody on the test questions: the models, their average where there are several that have one, the recipes to compare with, the best
+    /// weights of a first stage, the best recipe.
     pub(super) fn tests(&mut self) -> Result<Vec<Tested>, EvolveError> {
         let mut tested = Vec::new();
         for (model, name) in self.config.models.iter().map(|m| m.written.clone()).enumerate() {
@@ -78,6 +78,10 @@ impl Run<'_> {
                 Err(EvolveError::Plan(_)) if self.config.genome.is_none() => {}
                 other => tested.push(other?),
             }
+        }
+        for compared in self.journal.identity().map_or_else(Vec::new, |identity| identity.compared.clone()) {
+            let recipe = self.config.compared(&compared, &best)?;
+            tested.push(self.test(compared.0, |scorer| scorer.recipe(&recipe, &Questions::Test))?);
         }
         if let Some(weights) = self.weights.clone() {
             tested.push(self.test(WEIGHTS.to_owned(), |scorer| scorer.recipe(&weights, &Questions::Test))?);

@@ -34,7 +34,7 @@ mod tests;
 mod warm;
 
 pub use belief::{Belief, Comparison};
-pub use config::{Algorithm, Config, Goal, Search};
+pub use config::{Algorithm, Compared, Config, Goal, Search};
 pub use error::EvolveError;
 pub use front::{Front, Objective, Objectives, Pick, Point};
 pub use genome::{Genome, GenomeSpec, Start};

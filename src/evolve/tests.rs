@@ -1,6 +1,7 @@
 //! Searches over landscapes with a planted optimum, and what surrounds them: configuration, genome, journal, report.
 
 mod choices;
+mod compare;
 mod config;
 mod genome;
 mod journal;

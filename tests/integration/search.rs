@@ -210,13 +210,20 @@ fn a_search_prints_what_the_contract_promises_and_writes_only_into_its_folder() 
 fn races_resume_and_fronts_are_printed() {
     let small = Small::new();
     let text = fs::read_to_string(small.out("evolve.yaml")).unwrap();
-    small.0.write("evolve.yaml", text.replace("minibatch: 6", "race: {rungs: 4, alpha: 0.9}, stratify: true"));
+    let raced = text.replace("minibatch: 6", "race: {rungs: 4, alpha: 0.9}, stratify: true");
+    small.0.write("evolve.yaml", format!("{raced}compare: [fixed/half.yaml]\n"));
+    let half =
+        "merge_method: linear\nmodels: [{model: ../math.gguf}, {model: ../ja.gguf}]\nparameters: {weight: 0.5}\n";
+    small.0.write("fixed/half.yaml", half);
     let undisturbed = small.undisturbed();
     small.assert_strata("undisturbed");
     let belief = &undisturbed.0["belief"];
     let names: Vec<&str> =
         belief["comparisons"].as_array().unwrap().iter().map(|c| c["model"].as_str().unwrap()).collect();
-    assert_eq!(names, ["math.gguf", "ja.gguf", "base.gguf", "uniform merge"]);
+    assert_eq!(names, ["math.gguf", "ja.gguf", "base.gguf", "uniform merge", "fixed/half.yaml"]);
+    // The same merge under two names.
+    let (uniform, half) = (&undisturbed.0["uniform_merge"], &undisturbed.0["compared"][0]);
+    assert_eq!((&half["model"], &half["test_score"]), (&"fixed/half.yaml".into(), &uniform["test_score"]));
     assert_eq!((&belief["test_looks"], &belief["search_questions"]), (&1.into(), &SEARCH_QUESTIONS.into()));
     // So few questions show nothing, and that is said.
     assert!(!belief["warnings"].as_array().unwrap().is_empty(), "{belief}");

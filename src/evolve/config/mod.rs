@@ -12,12 +12,14 @@ use super::{EvolveError, Objectives, Race};
 use crate::recipe::ModelRef;
 use crate::yaml::{self, Place};
 
+mod compare;
 mod objectives;
 mod questions;
 mod schema;
 mod search;
 mod spaces;
 
+pub use compare::Compared;
 use schema::{FileForm, PathForm};
 
 /// The longest evolve file that is read, in bytes.
@@ -45,6 +47,8 @@ pub struct Config {
     pub path: Option<PathSpec>,
     /// What makes a recipe good.
     pub tasks: Vec<Goal>,
+    /// Recipes that are tested beside the best one.
+    pub compare: Vec<Compared>,
     /// Most questions of each task to search on.
     pub limit: Option<usize>,
     /// Whether tasks must put their questions into chat templates, if the file says so.
@@ -228,6 +232,7 @@ impl Config {
         let names: Vec<String> = form.tasks.value.iter().map(|t| check.task_name(&t.value)).collect();
         let tasks = form.tasks.value.into_iter().map(|t| check.goal(t)).collect::<Result<_, _>>()?;
         let objectives = check.objectives(&form.search, space, &names)?;
+        let compare = check.compare(form.compare, &models)?;
         Ok(Self {
             file: file.to_owned(),
             text,
@@ -235,6 +240,7 @@ impl Config {
             genome,
             path,
             tasks,
+            compare,
             limit,
             chat,
             objectives,
@@ -260,6 +266,19 @@ impl Check<'_> {
 
     fn path(&self, written: &str) -> PathBuf {
         self.file.parent().unwrap_or(Path::new("")).join(written)
+    }
+
+    /// Every recipe once, and none that is called as a model is.
+    fn compare(&self, written: Vec<Spanned<String>>, models: &[ModelRef]) -> Result<Vec<Compared>, EvolveError> {
+        let mut compare: Vec<Compared> = Vec::new();
+        for at in written {
+            let is_named = compare.iter().any(|other| other.name == at.value);
+            if is_named || models.iter().any(|model| model.written == at.value) {
+                return self.refuse(&at, format!("`{}` is compared anyway", at.value));
+            }
+            compare.push(Compared { path: self.path(&at.value), place: at.referenced.into(), name: at.value });
+        }
+        Ok(compare)
     }
 
     /// Keys of mergekit-evolve that ask for what belongs into a task file here.

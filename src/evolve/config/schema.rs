@@ -14,6 +14,8 @@ pub(super) struct FileForm {
     pub tasks: Spanned<Vec<Spanned<TaskForm>>>,
     #[serde(default)]
     pub search: SearchForm,
+    #[serde(default)]
+    pub compare: Vec<Spanned<String>>,
     pub limit: Option<Spanned<usize>>,
     pub num_fewshot: Option<Spanned<IgnoredAny>>,
     pub shuffle: Option<IgnoredAny>,

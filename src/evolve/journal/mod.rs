@@ -127,6 +127,9 @@ pub struct Identity {
     pub blocks: Vec<u32>,
     /// What the genes of each stage are called.
     pub genes: Vec<Vec<String>>,
+    /// Recipes that are tested beside the best one: names and texts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub compared: Vec<(String, String)>,
     /// What another study told of the same genes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warm_start: Option<WarmStart>,
@@ -154,6 +157,7 @@ impl Identity {
             models: config.models.iter().zip(models).map(model).collect(),
             blocks: models.iter().map(Parent::block_count).collect(),
             genes: Vec::new(),
+            compared: Vec::new(),
             warm_start: None,
         }
     }
@@ -184,7 +188,8 @@ impl Identity {
         if self.evolve != other.evolve {
             return Some(Change::Allowable("the evolve file".to_owned()));
         }
-        first(&self.models, &other.models).or_else(|| first(&self.tasks, &other.tasks))
+        let lists = [(&self.models, &other.models), (&self.tasks, &other.tasks), (&self.compared, &other.compared)];
+        lists.into_iter().find_map(|(ours, theirs)| first(ours, theirs))
     }
 }
 

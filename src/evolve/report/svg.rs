@@ -1,6 +1,6 @@
 //! Small things that pictures share: colours, numbers, grids of coloured cells, and a key for what is what.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 use super::escape;
 
@@ -57,8 +57,8 @@ pub(super) fn shade_key(what: &str, scale: f64, negative: bool) -> String {
     key(&parts).replacen("<div class=key>", &format!("<div class=key><span>{}:</span>", escape(what)), 1)
 }
 
-/// A grid of cells of one size, `rows` of them named, each cell a share for [`shade`]; `columns` are counted below.
-pub(super) fn grid(rows: &[(String, Vec<f64>)], columns: &str) -> String {
+/// A grid of cells of one size, `rows` of them named, each cell a share for [`shade`]; below, the columns `of` something are counted.
+pub(super) fn grid(rows: &[(String, Vec<f64>)], of: &str) -> String {
     let count = rows.iter().map(|(_, cells)| cells.len()).max().unwrap_or(0).max(1);
     let left = 230.0;
     let height = if rows.len() > 40 { 9.0 } else { 16.0 };
@@ -98,15 +98,21 @@ pub(super) fn grid(rows: &[(String, Vec<f64>)], columns: &str) -> String {
             start += run;
         }
     }
-    for column in (0..count).step_by(count.div_ceil(16)) {
-        let x = left + width * (column as f64 + 0.5);
-        let y = total + 14.0;
-        let _ = write!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"12\" text-anchor=\"middle\">{column}</text>");
+    svg + &columns(left, width, count, total, of) + "</svg>"
+}
+
+/// What stands under `count` columns of a grid that ends at `bottom`: their numbers, as many as there is room for, and what they are.
+pub(super) fn columns(left: f64, width: f64, count: usize, bottom: f64, name: &str) -> String {
+    let mut svg = String::new();
+    let mut write = |column: f64, y: f64, what: &dyn Display| {
+        let x = left + width * column;
+        // Writing to a String cannot fail.
+        let _ = write!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"12\" text-anchor=\"middle\">{what}</text>");
+    };
+    for column in (0..count).step_by(count.div_ceil(32)) {
+        write(column as f64 + 0.5, bottom + 14.0, &column);
     }
-    let x = left + width * count as f64 / 2.0;
-    let y = total + 32.0;
-    let _ =
-        write!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"13\" text-anchor=\"middle\">{columns}</text></svg>");
+    write(count as f64 / 2.0, bottom + 32.0, &name);
     svg
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::svg::{WIDTH, ink, shade, shade_key, short, shortened};
+use super::svg::{WIDTH, columns, ink, shade, shade_key, short, shortened};
 use super::{View, escape};
 use crate::evolve::genome::labels;
 use crate::recipe::{Curve, Recipe, Rule, Slice};
@@ -146,12 +146,5 @@ fn picture(rows: &[Row], layers: usize, largest: f64) -> String {
             start += run;
         }
     }
-    for layer in (0..layers).step_by(layers.div_ceil(32)) {
-        let x = left + width * (layer as f64 + 0.5);
-        let y = bottom + 15.0;
-        let _ = write!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\" fill=\"#5c6675\">{layer}</text>");
-    }
-    let x = left + width * layers as f64 / 2.0;
-    let _ = write!(svg, "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">layer</text></svg>", bottom + 35.0);
-    svg
+    svg + &columns(left, width, layers, bottom, "layer") + "</svg>"
 }
