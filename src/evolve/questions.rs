@@ -96,7 +96,8 @@ impl Sample {
 
 impl Window {
     fn of(self, order: &[usize]) -> Vec<usize> {
-        (0..self.length.min(order.len())).map(|i| order[(self.first + i) % order.len()]).collect()
+        let first = self.first.checked_rem(order.len()).unwrap_or(0);
+        order.iter().cycle().skip(first).take(self.length.min(order.len())).copied().collect()
     }
 }
 

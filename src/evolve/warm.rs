@@ -104,20 +104,7 @@ impl WarmStart {
                 Ok(Optimiser::CmaEs(CmaEs::around(start.mean, &start.covariance, options)?.into()))
             }
             Algorithm::CatCma => {
-                let (count, mean) = (self.points.len() as f64, mean(&self.points));
-                // Numbers where the other study searched them as such. Never certain; the optimiser keeps a margin of its own.
-                let on = |switch: usize| self.points.iter().filter(|point| point[switch] > 0.5).count() as f64 / count;
-                let uncertain = |p: f64| p.clamp(f64::MIN_POSITIVE, 1.0 - f64::EPSILON);
-                let probabilities = (0..switches).map(|switch| uncertain(on(switch))).collect();
-                // It has one step size for all: the geometric mean, as `CmaEs::around` has.
-                let variance = |gene: usize| {
-                    let squares = self.points.iter().map(|point| (point[gene] - mean[gene]).powi(2)).sum::<f64>();
-                    squares / count + BLUR * BLUR
-                };
-                let logs = (switches..genes).map(|gene| variance(gene).ln()).sum::<f64>();
-                let sigma = (0.5 * logs / (genes - switches).max(1) as f64).exp();
-                let start = catcma::Start { switches: probabilities, genes: mean[switches..].to_vec(), sigma };
-                Ok(Optimiser::CatCma(CatCma::new(start, options)?.into()))
+                Ok(Optimiser::CatCma(CatCma::new(nearest_start(&self.points, switches), options)?.into()))
             }
             Algorithm::SepCmaEs | Algorithm::Nsga2 => {
                 refuse(format!("`algorithm: {}` cannot start from one", algorithm.name()))
@@ -136,6 +123,26 @@ pub(super) fn nearest_normal(points: &[Vec<f64>]) -> Normal {
     }
     covariance.iter_mut().step_by(n + 1).for_each(|variance| *variance += BLUR * BLUR);
     Normal { mean, covariance }
+}
+
+/// The same for a search whose first genes are `switches`: each is on as often as in `points`, though never for certain, and the others
+/// share one step size, the geometric mean of their deviations as in [`CmaEs::around`].
+fn nearest_start(points: &[Vec<f64>], switches: usize) -> catcma::Start {
+    let (count, mean) = (points.len() as f64, mean(points));
+    // A search by a threshold has numbers here.
+    let on = |switch: usize| points.iter().filter(|point| point[switch] > 0.5).count() as f64 / count;
+    let uncertain = |p: f64| p.clamp(f64::MIN_POSITIVE, 1.0 - f64::EPSILON);
+    let variance = |gene: usize| {
+        let squares = points.iter().map(|point| (point[gene] - mean[gene]).powi(2)).sum::<f64>();
+        squares / count + BLUR * BLUR
+    };
+    let genes = mean.len() - switches;
+    let logs = (switches..mean.len()).map(|gene| variance(gene).ln()).sum::<f64>();
+    catcma::Start {
+        switches: (0..switches).map(|switch| uncertain(on(switch))).collect(),
+        genes: mean[switches..].to_vec(),
+        sigma: (0.5 * logs / genes.max(1) as f64).exp(),
+    }
 }
 
 fn mean(points: &[Vec<f64>]) -> Vec<f64> {
