@@ -41,7 +41,7 @@ def kanji(n):
 class Story:
     """What somebody had and what happened to it, or what two people have; told and asked about in either language."""
 
-    def __init__(self, r):
+    def __init__(self, r, events=(1, 1, 2)):
         self.name, self.other = r.sample(list(NAMES), 2)
         self.thing = r.choice(list(THINGS))
         self.two = r.random() < 0.35
@@ -49,7 +49,7 @@ class Story:
         self.second = r.choice([n for n in range(CHANGE[0], CHANGE[1] + 1) if n != self.first])
         self.events, total = [], self.first
         if not self.two:
-            for _ in range(r.choice([1, 1, 2])):
+            for _ in range(r.choice(events)):
                 while True:
                     verb, n = r.choice(list(EVENTS)), r.randint(*CHANGE)
                     if 0 <= total + EVENTS[verb][0] * n <= MOST:
@@ -69,7 +69,7 @@ class Story:
         return f"{name}は{thing}を{num(self.first)}個持っていました。" + "".join(f"{num(n)}個{EVENTS[verb][1]}。" for verb, n in self.events)
 
     def word_problem(self, lang):
-        """The question that takes arithmetic, its worked answer, and the number."""
+        """The question that takes arithmetic, its answer worked out, and the number."""
         steps, total = [], self.first
         if self.two:
             total += self.second
@@ -84,6 +84,11 @@ class Story:
                 total += sign * n
             ask = {"en": f"How many {self.thing} does {self.name} have now?", "ja": f"{NAMES[self.name]}は今{THINGS[self.thing]}を何個持っていますか。"}
         return ask[lang], self.join(lang, steps, total), total
+
+    def set_up(self):
+        """The Japanese word problem with its equation written down, but not worked out."""
+        ask, answer, _ = self.word_problem("ja")
+        return ask, answer[:answer.rindex("=")] + "。"
 
     def look_up(self, r, lang, num=str):
         """A question whose answer stands in the story."""
@@ -173,7 +178,7 @@ def equation(r):
 def math_text(r, taken):
     """English word problems, worked out."""
     while True:
-        s = Story(r)
+        s = Story(r, [1])
         ask, answer, _ = s.word_problem("en")
         p = prompt("en", s.tell("en"), ask)
         if p not in taken:
@@ -181,10 +186,14 @@ def math_text(r, taken):
 
 
 def ja_text(r, taken):
-    """Japanese questions to look up, their numbers in kanji."""
+    """Japanese questions, their numbers in kanji: some to look up, some to set up."""
     while True:
-        s = Story(r)
-        ask, answer = s.look_up(r, "ja", kanji)
+        if r.random() < 0.4:
+            s = Story(r, [1])
+            ask, answer = s.set_up()
+        else:
+            s = Story(r)
+            ask, answer = s.look_up(r, "ja", kanji)
         p = prompt("ja", s.tell("ja", kanji), ask)
         if p not in taken:
             return [(p, answer)]
@@ -202,13 +211,13 @@ def questions(make, count, seed, taken):
 
 
 def target_question(r):
-    s = Story(r)
+    s = Story(r, [1])
     ask, answer, number = s.word_problem("ja")
     return prompt("ja", s.tell("ja", kanji), ask), str(number), answer
 
 
 def english_question(r):
-    s = Story(r)
+    s = Story(r, [1])
     ask, answer, number = s.word_problem("en")
     return prompt("en", s.tell("en"), ask), str(number), answer
 
@@ -354,14 +363,15 @@ def batches(tokenizer, text, seed):
         queue, weights = queue[need:], weights[need:]
 
 
-def train(w, data, steps, rate, muon, label):
-    """Muon for matrices of blocks and AdamW for the rest (`muon` is its rate), or AdamW for all."""
+def train(w, data, steps, rate, muon, label, decay=1.0):
+    """Muon for matrices of blocks and AdamW for the rest (`muon` is its rate), or AdamW for all. Rates fall over the last `decay` of the steps."""
     blocks = [p for n, p in w.items() if p.ndim == 2 and n.startswith("blk")] if muon else []
     rest = [p for p in w.values() if not any(p is q for q in blocks)]
     optimizers = [torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)]
     if muon:
         optimizers.append(torch.optim.Muon(blocks, lr=muon, momentum=0.95, weight_decay=0.05))
-    schedule = [torch.optim.lr_scheduler.LambdaLR(o, lambda s: min(1, (s + 1) / 50) * min(1, (steps - s) / (0.4 * steps))) for o in optimizers]
+    warm = 50 if muon else 10
+    schedule = [torch.optim.lr_scheduler.LambdaLR(o, lambda s: min(1, (s + 1) / warm) * (min(1, (steps - s) / (decay * steps)) if decay else 1)) for o in optimizers]
     began, losses = time.time(), []
     for step in range(steps):
         rows, weights = next(data)
@@ -437,10 +447,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, default=here)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=3000, help="of the base")
-    parser.add_argument("--tune-steps", type=int, default=300, help="of each specialist")
-    parser.add_argument("--tune-rate", type=float, default=3e-4)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--steps", type=int, nargs=2, default=[600, 400], help="of the base, at full rates and while they fall")
+    parser.add_argument("--tune-steps", type=int, default=240, help="of each specialist")
+    parser.add_argument("--tune-rate", type=float, default=7e-4)
     parser.add_argument("--share", type=float, default=0.5, help="of a specialist's texts that are its own trade; the rest are the base's")
     parser.add_argument("--base", type=pathlib.Path, help="weights of a base trained before (`base.pt` of another --out)")
     args = parser.parse_args()
@@ -459,7 +469,8 @@ def main():
     if args.base:
         base = {n: torch.nn.Parameter(p) for n, p in torch.load(args.base).items()}
     else:
-        train(base, batches(tokenizer, base_text, args.seed), args.steps, 1.5e-3, 0.02, "base")
+        train(base, batches(tokenizer, base_text, args.seed), args.steps[0], 1.5e-3, 0.02, "base", decay=0)
+        train(base, batches(tokenizer, base_text, args.seed + 10), args.steps[1], 1.5e-3, 0.02, "base, rates falling")
         torch.save({n: p.detach() for n, p in base.items()}, args.out / "base.pt")
     write(args.out / "base-Q8_0.gguf", "base", base, tokenizer)
     for name, text, seed in (("math", math_text, args.seed + 100), ("ja", ja_text, args.seed + 200)):
