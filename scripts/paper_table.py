@@ -1,54 +1,49 @@
-"""Prints the paper's table in miniature: everybody on the quickstart's 400 test questions, with 95 % intervals.
+"""Prints the paper's table in miniature: everybody on the quickstart's 400 test questions, searches over several seeds.
 
-Usage: paper_table.py GGRAFT OUT. Runs both searches and scores the rest; searches that were stopped are resumed, finished ones are read.
+Usage: paper_table.py GGRAFT OUT [SEEDS]. Runs the searches, two at a time on a thread each, and scores the rest. Searches that were stopped
+are resumed, finished ones are read.
 """
 
-import json
+import concurrent.futures
 import pathlib
-import subprocess
 import sys
 
+from searches import blocks, cost, evolve, ggraft, median, percent
+
 HERE = pathlib.Path("recipes/quickstart")
+OUT = pathlib.Path(sys.argv[2])
+SEEDS = range(1, int(sys.argv[3]) + 1 if len(sys.argv) > 3 else 4)
 
 
-def ggraft(*args):
-    run = subprocess.run([sys.argv[1], *map(str, args), "--json"], stdout=subprocess.PIPE, text=True)
-    if run.returncode:
-        sys.exit(run.returncode)
-    return json.loads(run.stdout)
+def search(job):
+    name, seed = job
+    return evolve(HERE / f"{name}.yaml", OUT / f"{name}-{seed}", "--seed", seed, "-t", "1")
 
 
-def evolve(name):
-    out = pathlib.Path(sys.argv[2]) / name
-    resume = ["--resume"] if (out / "journal.sqlite").exists() else []
-    return ggraft("evolve", HERE / f"{name}.yaml", "--out", out, *resume)
+def row(name, count, result, note=""):
+    print(f"| {name} | {count} | {100 * result['test_score']:.1f} | {percent(*result['ci95'])} | {note} |")
 
 
-def row(name, blocks, score, interval, note=""):
-    low, high = (100 * x for x in interval)
-    print(f"| {name} | {blocks} | {100 * score:.1f} | {low:.1f} – {high:.1f} | {note} |")
+def searched(name, of, results):
+    """One of each seed's models: the median one, and from where to where they go."""
+    scores = [of(result)["test_score"] for result in results]
+    middle = results[scores.index(median(scores))]
+    recipe = of(middle).get("recipe")
+    note = f"{percent(min(scores), max(scores))} over {len(scores)} seeds; {cost(middle)}"
+    row(name, blocks(recipe) if recipe else 8, of(middle), note)
 
 
-def cost(result):
-    return f"{result['evaluations']} candidates, {result['seconds'] / 60:.0f} min"
-
-
-def blocks(path):
-    return ggraft("inspect", path)["block_count"]
-
-
-def best(name, result, note):
-    row(name, blocks(result["best"]["recipe"]), result["best"]["test_score"], result["best"]["ci95"], note)
-
-
-hybrid, paths = evolve("hybrid"), evolve("paths")
+with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    jobs = [(name, seed) for seed in SEEDS for name in ("hybrid", "paths")]
+    results = list(pool.map(search, jobs))
+hybrids, paths = results[0::2], results[1::2]
 by_hand = ggraft("score", HERE / "frankenmerge.yaml", "--task", HERE / "target.yaml")["results"][0]
 print("| model | blocks | score | 95 % interval | |")
 print("|---|---|---|---|---|")
-for parent in hybrid["parents"]:
-    row(parent["model"].removesuffix("-Q8_0.gguf"), 8, parent["test_score"], parent["ci95"])
-row("uniform merge", 8, hybrid["uniform_merge"]["test_score"], hybrid["uniform_merge"]["ci95"])
-row("frankenmerge by hand", blocks(HERE / "frankenmerge.yaml"), by_hand["value"], by_hand["ci95"])
-row("PS: weights", 8, hybrid["best_weights"]["test_score"], hybrid["best_weights"]["ci95"])
-best("DFS: paths", paths, cost(paths))
-best("PS + DFS: weights, then paths", hybrid, cost(hybrid))
+first = hybrids[0]
+for model in [*first["parents"], first["uniform_merge"], *first["compared"]]:
+    row(model["model"].removesuffix("-Q8_0.gguf"), 8, model)
+row("frankenmerge by hand", blocks(HERE / "frankenmerge.yaml"), {"test_score": by_hand["value"], "ci95": by_hand["ci95"]})
+searched("PS: weights", lambda result: result["best_weights"], hybrids)
+searched("DFS: paths", lambda result: result["best"], paths)
+searched("PS + DFS: weights, then paths", lambda result: result["best"], hybrids)

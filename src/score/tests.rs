@@ -180,7 +180,7 @@ fn cancelled_score_leaves_a_model_that_works() {
     let mut live = live(SETTINGS, 3, 256);
     let requests = requests(&live, &prompts(4), MAX_TOKENS);
     let before = answers(&mut live, &requests, &["\n"]);
-    for calls in [0, 1, 7, 40] {
+    for calls in [0, 1, 7, 16] {
         let left = Cell::new(calls);
         let mut on_step = |done, total| {
             assert!(done <= total && total == requests.len());

@@ -25,14 +25,18 @@ impl Small {
     fn new() -> Self {
         let folder = Folder::new();
         target_task(&folder, "target_search.jsonl", SEARCH_QUESTIONS);
-        folder.write("target_test.jsonl", lines("target_test.jsonl", TEST_QUESTIONS));
+        // Of what one of the models can do, so that few candidates tell each other apart.
+        let english = lines("english_math_test.jsonl", SEARCH_QUESTIONS + TEST_QUESTIONS);
+        let at = english.match_indices('\n').nth(SEARCH_QUESTIONS - 1).unwrap().0 + 1;
+        folder.write("target_search.jsonl", &english[..at]);
+        folder.write("target_test.jsonl", &english[at..]);
         for name in ["base", "math", "ja"] {
             fs::copy(quickstart(&format!("{name}-Q8_0.gguf")), folder.path(&format!("{name}.gguf"))).unwrap();
         }
         let text = format!(
             "genome:\n  models: [math.gguf, ja.gguf]\n  base_model: base.gguf\n  merge_method: task_arithmetic\n  layer_granularity: 4\n\
              tasks: [{{task: target.yaml, test: target_test.jsonl}}]\n\
-             search: {{budget: {BUDGET}, population: 4, minibatch: 6, finalists: 2, seed: 3}}\n"
+             search: {{budget: {BUDGET}, population: 4, minibatch: 6, finalists: 2, start: {{weight: 0.8}}, seed: 3}}\n"
         );
         folder.write("evolve.yaml", text);
         Self(folder)
@@ -453,7 +457,7 @@ fn resuming_another_search_is_refused_and_the_change_named() {
 
     for data in ["target_search.jsonl", "target_test.jsonl"] {
         let text = fs::read_to_string(small.0.path(data)).unwrap();
-        small.0.write(data, text.replacen("問", "間", 1));
+        small.0.write(data, text.replacen("Q:", "R:", 1));
         refused(&[], "`target` changed");
         small.0.write(data, &text);
     }

@@ -90,7 +90,7 @@ fn choices_are_what_the_whole_has_beyond_the_contexts_own_number_of_tokens() {
     for space in [" ", "\n", " \n", "\u{3000}", "\x1f"] {
         let (context, choice) = new(&format!("Answer:{space}"), "12");
         assert_eq!(context, vocabulary.tokenize("Answer:"), "{space:?}");
-        assert_eq!([context, choice].concat(), vocabulary.tokenize(&format!("Answer:{space}12")), "{space:?}");
+        assert_eq!(choice, vocabulary.tokenize(&format!("Answer:{space}12"))[context.len()..], "{space:?}");
     }
 }
 

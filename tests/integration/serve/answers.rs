@@ -202,7 +202,7 @@ fn embeddings_are_unit_vectors_in_either_encoding() {
         object["data"][i]["embedding"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
     };
     let (a, b, c) = (vector(0), vector(1), vector(2));
-    assert_eq!(a.len(), 256);
+    assert_eq!(a.len(), 128);
     for v in [&a, &b] {
         assert!((v.iter().map(|x| x * x).sum::<f64>() - 1.0).abs() < 1e-5);
     }

@@ -40,7 +40,7 @@ fn running_answers_end_on_the_weights_they_began_on() {
 fn clients_of_two_recipes_share_one_place_and_get_their_own_answers() {
     let folder = Folder::new();
     let server = Server::quickstart(&["--max-live", "1", "-np", "2"]);
-    let texts = [recipe(0.3, 0.2), recipe(0.8, 0.0)];
+    let texts = [recipe(0.0, 1.0), recipe(1.0, 0.0)];
     for (id, text) in ["one", "two"].into_iter().zip(&texts) {
         assert_eq!(server.put(id, text).status, 201);
     }
