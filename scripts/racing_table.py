@@ -1,6 +1,6 @@
 """Compares searches of the quickstart's parents over several seeds: every question for every candidate, and fewer.
 
-Usage: racing_table.py GGRAFT OUT [SEEDS [NAMES]]. Each search has 80 candidates; they differ in the questions that candidates are asked. NAMES
+Usage: racing_table.py GGRAFT OUT [SEEDS [NAMES]]. Each search has 80 candidates; they start as the quickstart's and differ in the questions that candidates are asked. NAMES
 are some of those below, with commas between. Searches that were stopped are resumed, finished ones are read. Two searches run side by side,
 each on one thread; what they find depends on neither.
 """
@@ -28,7 +28,7 @@ def evolve_file(name):
     """The quickstart's evolve file with other settings, its paths made absolute."""
     text = (HERE / "evolve.yaml").read_text().split("search:\n  budget")[0]
     text = re.sub(r"[\w.-]+\.(?:gguf|yaml|jsonl)", lambda m: str((HERE / m[0]).resolve()), text)
-    settings = {"budget": BUDGET, **SEARCHES[name][1]}
+    settings = {"budget": BUDGET, "start": "{weight: 0.8}", **SEARCHES[name][1]}
     return text + "search:\n" + "".join(f"  {key}: {value}\n" for key, value in settings.items())
 
 

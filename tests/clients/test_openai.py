@@ -11,6 +11,7 @@ import pytest
 from conftest import QUICKSTART, rows
 
 QUESTION = "Q: Bob had 16 apples. Bob bought 44 apples. How many apples does Bob have now?\nA:"
+ANSWERED = "Q: Bob had 16 cups. Bob bought 14. How many cups does Bob have now?\nA:"  # to its end, by the recipe
 ANSWER = " Start with 16. Bought 44, so 16+44=60. #### 60"
 JAPANESE = rows("target_test.jsonl")[0]["prompt"]
 
@@ -39,7 +40,7 @@ def test_models_are_listed_in_the_order_of_the_command_line(client, server):
     assert len({m.meta["fingerprint"] for m in models}) == 3
     for model in models:
         assert (model.object, model.owned_by) == ("model", "ggraft") and model.created > 1_700_000_000
-        assert {"architecture": "llama", "block_count": 8, "context_length": 256, "vocabulary_size": 674}.items() <= model.meta.items()
+        assert {"architecture": "llama", "block_count": 8, "context_length": 256, "vocabulary_size": 640}.items() <= model.meta.items()
         assert client.models.retrieve(model.id).meta["fingerprint"] == model.meta["fingerprint"]
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("nobody")
@@ -85,13 +86,11 @@ def test_chat_streams_the_same_text(client):
 
 
 def test_a_character_of_several_tokens_is_streamed_whole(client, server):
-    text = "".join(
-        c.choices[0].text
-        for c in client.completions.create(model="recipe", prompt=JAPANESE, temperature=0, max_tokens=64, stream=True)
-        if c.choices
-    )
-    whole = client.completions.create(model="recipe", prompt=JAPANESE, temperature=0, max_tokens=64).choices[0].text
-    assert text == whole and "\ufffd" not in text
+    # The models' own words are tokens; these characters are none.
+    request = {"model": "recipe", "prompt": JAPANESE, "max_tokens": 64, "extra_body": {"grammar": 'root ::= "猫と犬と😀"'}}
+    text = "".join(c.choices[0].text for c in client.completions.create(**request, stream=True) if c.choices)
+    whole = client.completions.create(**request).choices[0].text
+    assert text == whole == "猫と犬と😀"
     assert any(len(tokenize(server, c)) > 1 for c in text), "the test's point: a character that is no token of its own"
 
 
@@ -113,7 +112,7 @@ def test_the_assistants_own_beginning_is_continued(client, server):
 
 
 def test_choices_seed_and_stop(client):
-    request = {"model": "chat", "messages": ask(JAPANESE), "max_completion_tokens": 16, "temperature": 2.0, "seed": 7}
+    request = {"model": "chat", "messages": ask("本"), "max_completion_tokens": 16, "temperature": 2.0, "seed": 7}
     # The first one computes the prompt, which those after it find done: same numbers to draw from, but for the last digits.
     _, first, second = (client.chat.completions.create(**request, n=3) for _ in range(3))
     assert [c.index for c in first.choices] == [0, 1, 2]
@@ -121,7 +120,7 @@ def test_choices_seed_and_stop(client):
     assert len(set(texts)) > 1, "choices are drawn apart from each other"
     assert texts == [c.message.content for c in second.choices], "and the same for the same seed"
     assert first.usage.completion_tokens <= 48
-    prompt = {"model": "recipe", "prompt": QUESTION, "temperature": 0, "max_tokens": 48}
+    prompt = {"model": "recipe", "prompt": ANSWERED, "temperature": 0, "max_tokens": 48}
     whole = client.completions.create(**prompt).choices[0].text
     assert "#### " in whole
     for stop in ("####", ["nothing", "## "], ["."]):
@@ -323,7 +322,7 @@ def test_text_survives_the_tokenizer(server):
     pieces = server.http.post("/tokenize", json={"prompt": QUESTION, "with_pieces": True}).json()["pieces"]
     assert "".join(pieces) == QUESTION
     info = server.http.get("/tokenizer_info", params={"model": "chat"}).json()
-    assert info["vocabulary_size"] == 674 and info["chat_template"]
+    assert info["vocabulary_size"] == 640 and info["chat_template"]
     assert tokenize(server, info["eos_token"]) == [0]
 
 
@@ -334,7 +333,7 @@ def test_embeddings(client, server):
     texts = ["Bob had 16 apples.", "Bob had 17 apples.", JAPANESE]
     answer = client.embeddings.create(model="base-Q8_0", input=texts, encoding_format="float")
     vectors = [each.embedding for each in answer.data]
-    assert [each.index for each in answer.data] == [0, 1, 2] and {len(v) for v in vectors} == {256}
+    assert [each.index for each in answer.data] == [0, 1, 2] and {len(v) for v in vectors} == {128}
     assert answer.usage.prompt_tokens == answer.usage.total_tokens == sum(len(tokenize(server, text)) for text in texts)
     for vector in vectors:
         assert sum(x * x for x in vector) == pytest.approx(1, abs=1e-5)

@@ -9,7 +9,7 @@ import pytest
 from conftest import QUICKSTART, ggraft, rows, wait_until
 from playwright.sync_api import expect, sync_playwright
 
-QUESTION = rows("target_test.jsonl")[0]["prompt"]
+QUESTION = rows("target_test.jsonl")[1]["prompt"]
 SECONDS = 30_000
 
 
