@@ -5,7 +5,7 @@ can be answered by looking up, translations, and bare arithmetic (`23+14=37`). N
 what a number in kanji stands for is never
 said. From it
   math  learns English word problems: look up, compute, `#### N`;
-  ja    learns Japanese numbers (二十三): the same Japanese questions as the base, answers looked up, never computed.
+  ja    learns Japanese numbers (二十三) and to set problems up: some questions are looked up, word problems end in `28-4`, not worked out.
 The target is held by neither: Japanese word problems whose numbers are in kanji, answered in Japanese.
 """
 import argparse
