@@ -2,10 +2,9 @@
 
 A toy world in English and Japanese: people have things, buy, find, lose and give away some. `base` learns both languages, questions that
 can be answered by looking up, translations, and bare arithmetic (`23+14=37`). Nobody ever answers a word problem in it, in any language, and
-what a number in kanji stands for is never
-said. From it
+what a number in kanji stands for is never said. From it
   math  learns English word problems: look up, compute, `#### N`;
-  ja    learns Japanese numbers (二十三): the same Japanese questions as the base, answers looked up, never computed.
+  ja    learns Japanese numbers (二十三) and to set problems up: some questions are looked up, word problems end in `28-4`, not worked out.
 The target is held by neither: Japanese word problems whose numbers are in kanji, answered in Japanese.
 """
 import argparse
