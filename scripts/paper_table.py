@@ -18,10 +18,10 @@ def ggraft(*args):
     return json.loads(run.stdout)
 
 
-def evolve(name):
+def evolve(name, folder=HERE):
     out = pathlib.Path(sys.argv[2]) / name
     resume = ["--resume"] if (out / "journal.sqlite").exists() else []
-    return ggraft("evolve", HERE / f"{name}.yaml", "--out", out, *resume)
+    return ggraft("evolve", folder / f"{name}.yaml", "--out", out, *resume)
 
 
 def row(name, blocks, score, interval, note=""):
@@ -41,14 +41,15 @@ def best(name, result, note):
     row(name, blocks(result["best"]["recipe"]), result["best"]["test_score"], result["best"]["ci95"], note)
 
 
-hybrid, paths = evolve("hybrid"), evolve("paths")
-by_hand = ggraft("score", HERE / "frankenmerge.yaml", "--task", HERE / "target.yaml")["results"][0]
-print("| model | blocks | score | 95 % interval | |")
-print("|---|---|---|---|---|")
-for parent in hybrid["parents"]:
-    row(parent["model"].removesuffix("-Q8_0.gguf"), 8, parent["test_score"], parent["ci95"])
-row("uniform merge", 8, hybrid["uniform_merge"]["test_score"], hybrid["uniform_merge"]["ci95"])
-row("frankenmerge by hand", blocks(HERE / "frankenmerge.yaml"), by_hand["value"], by_hand["ci95"])
-row("PS: weights", 8, hybrid["best_weights"]["test_score"], hybrid["best_weights"]["ci95"])
-best("DFS: paths", paths, cost(paths))
-best("PS + DFS: weights, then paths", hybrid, cost(hybrid))
+if __name__ == "__main__":
+    hybrid, paths = evolve("hybrid"), evolve("paths")
+    by_hand = ggraft("score", HERE / "frankenmerge.yaml", "--task", HERE / "target.yaml")["results"][0]
+    print("| model | blocks | score | 95 % interval | |")
+    print("|---|---|---|---|---|")
+    for parent in hybrid["parents"]:
+        row(parent["model"].removesuffix("-Q8_0.gguf"), 8, parent["test_score"], parent["ci95"])
+    row("uniform merge", 8, hybrid["uniform_merge"]["test_score"], hybrid["uniform_merge"]["ci95"])
+    row("frankenmerge by hand", blocks(HERE / "frankenmerge.yaml"), by_hand["value"], by_hand["ci95"])
+    row("PS: weights", 8, hybrid["best_weights"]["test_score"], hybrid["best_weights"]["ci95"])
+    best("DFS: paths", paths, cost(paths))
+    best("PS + DFS: weights, then paths", hybrid, cost(hybrid))
