@@ -1,7 +1,8 @@
 """Prints what merging two LoRA adapters on a real model comes to: everybody on the same test questions, with 95 % intervals.
 
-Usage: real_study.py GGRAFT OUT. Trains the adapters of recipes/real if they are not there, runs the searches, scores the rest. Searches
-that were stopped are resumed, finished ones are read.
+Usage: real_study.py GGRAFT OUT [SEARCHES]. Trains the adapters of recipes/real if they are not there, runs the searches, scores the rest.
+SEARCHES are some of evolve, paths and hybrid, with commas between; all by default. Searches that were stopped are resumed, finished ones
+are read.
 """
 
 import json
@@ -16,7 +17,8 @@ from paper_table import blocks, cost, evolve, ggraft
 
 HERE = pathlib.Path("recipes/real")
 BASE = "target/models/SmolLM2-135M-Instruct.gguf"
-SKILLS = {"math": "english_math", "translation": "translation"}
+SKILLS = {"math": "english_math", "spanish": "spanish"}
+SEARCHES = {"evolve": "PS: weights", "paths": "DFS: paths", "hybrid": "PS + DFS: weights, then paths"}
 BY_HAND = {
     "half": "task arithmetic, 0.5 and 0.5",
     "task_arithmetic": "task arithmetic, 1 and 1",
@@ -33,9 +35,9 @@ def train(name):
         subprocess.run(["target/real/bin/python", HERE / "train.py", BASE, SKILLS[name], out], check=True)
 
 
-def tested(name):
-    """How a finished search's models answered each test question, by name."""
-    journal = sqlite3.connect(f"file:{sys.argv[2]}/{name}/journal.sqlite?mode=ro", uri=True)
+def tested(search):
+    """How the models of a finished search answered each test question, by name."""
+    journal = sqlite3.connect(f"file:{sys.argv[2]}/{search}/journal.sqlite?mode=ro", uri=True)
     with journal:
         rows = journal.execute("SELECT name, items FROM test JOIN answers USING (entry)").fetchall()
     return {name: json.loads(items) for name, items in rows}
@@ -66,37 +68,34 @@ def compared(best, others):
 
 for name in SKILLS:
     train(name)
-hybrid, paths = evolve("hybrid", HERE), evolve("paths", HERE)
-files = [HERE / "by_hand" / f"{name}.yaml" for name in BY_HAND]
-by_hand = ggraft("score", *files, "--task", HERE / "target.yaml", "--items")["results"]
+wanted = sys.argv[3].split(",") if len(sys.argv) > 3 else list(SEARCHES)
+found = {name: evolve(name, HERE) for name in dict.fromkeys(["evolve", *wanted])}
+by_hand = ggraft("score", *[HERE / f"by_hand/{name}.yaml" for name in BY_HAND], "--task", HERE / "target.yaml", "--items")["results"]
 
-parents = dict(zip(["math adapter", "translation adapter", "base"], hybrid["parents"]))
-rows = [("base", 30, parents.pop("base"))] + [(name, 30, parent) for name, parent in parents.items()]
-rows.append(("uniform merge", 30, hybrid["uniform_merge"]))
-rows += [(name, 30, {"model": name, "test_score": r["value"], "ci95": r["ci95"]}) for name, r in zip(BY_HAND.values(), by_hand)]
-ps = hybrid["best_weights"]
-rows.append(("PS: weights", 30, ps))
-rows += [
-    (name, blocks(result["best"]["recipe"]), {"model": name, **result["best"]})
-    for name, result in [("DFS: paths", paths), ("PS + DFS: weights, then paths", hybrid)]
-]
+# By name: how many blocks, the score, its interval, what each question came to, what finding it took.
+rows = {}
+journal = tested("evolve")
+known = [*zip(["math adapter", "Spanish adapter", "base"], found["evolve"]["parents"]), ("uniform merge", found["evolve"]["uniform_merge"])]
+for name, r in known:
+    rows[name] = 30, r["test_score"], r["ci95"], journal[r["model"]], ""
+for name, r in zip(BY_HAND.values(), by_hand):
+    rows[name] = 30, r["value"], r["ci95"], [item["score"] for item in r["items"]], ""
+for search, r in found.items():
+    best = r["best"]
+    rows[SEARCHES[search]] = blocks(best["recipe"]), best["test_score"], best["ci95"], tested(search)["best recipe"], cost(r)
+winner = rows[SEARCHES["evolve"]][3]
+leads = compared(winner, {name: row[3] for name, row in rows.items() if row[3] is not winner})
 
-items = tested("hybrid")
-items |= {name: [item["score"] for item in r["items"]] for name, r in zip(BY_HAND.values(), by_hand)}
-items["DFS: paths"] = tested("paths")["best recipe"]
-items["PS + DFS: weights, then paths"] = items["best recipe"]
-leads = compared(items[ps["model"]], {name: items[r["model"]] for name, _, r in rows if r is not ps})
-
-print("| Spanish word problems | blocks | score | 95 % interval | PS alone right, the other alone |")
+print("| Spanish word problems | blocks | score | 95 % interval | lead of PS |")
 print("|---|---|---|---|---|")
-for name, count, result in rows:
-    paper_table.row(name, count, result["test_score"], result["ci95"], leads.get(name, ""))
-print(f"\nPS + DFS: {cost(hybrid)}; DFS: {cost(paths)}. p-values: McNemar's exact test, Holm's correction for {len(leads)} comparisons.\n")
+for name, (count, score, interval, _, note) in rows.items():
+    paper_table.row(name, count, score, interval, "; ".join(filter(None, [leads.get(name), note])))
+print("\nLeads: questions that PS alone got right, that the other alone got right; McNemar's exact test, corrected by Holm's method.\n")
 
-print("| the adapters' own skills | English word problems | translation |")
+print("| the adapters' own skills | English word problems | Spanish without sums |")
 print("|---|---|---|")
-models = {"base": BASE, "math adapter": HERE / "by_hand/math.yaml", "translation adapter": HERE / "by_hand/translation.yaml"}
-tasks = [HERE / "english_math.yaml", HERE / "translation.yaml"]
+models = {"base": BASE, "math adapter": HERE / "by_hand/math.yaml", "Spanish adapter": HERE / "by_hand/spanish.yaml"}
+tasks = [HERE / "english_math.yaml", HERE / "spanish.yaml"]
 results = ggraft("score", *models.values(), "--task", *tasks)["results"]
 for i, name in enumerate(models):
     print(f"| {name} | " + " | ".join(f"{100 * r['value']:.1f}" for r in results[2 * i : 2 * i + 2]) + " |")

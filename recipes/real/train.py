@@ -18,7 +18,7 @@ import world
 RANK, ALPHA = 8, 16
 MATRICES = ("attn_q", "attn_v", "attn_output", "ffn_down")
 BATCH, RATE = 8, 2e-3
-STEPS = {"english_math": 220, "translation": 80}
+STEPS = 220
 SEED = 1
 
 
@@ -42,8 +42,7 @@ def batches(tokenizer, skill, steps):
         yield tokens, wanted
 
 
-def main(base, skill, out, steps=None):
-    steps = steps or STEPS[skill]
+def main(base, skill, out, steps=STEPS):
     reader = gguf.GGUFReader(base)
     blocks = llama.value(reader, "llama.block_count")
     adapted = [f"blk.{i}.{matrix}.weight" for i in range(blocks) for matrix in MATRICES]

@@ -1,6 +1,6 @@
 """Writes the questions of this folder: three skills in a small world of people, things and numbers below 100.
 
-Usage: world.py. Writes english_math_test.jsonl, translation_test.jsonl, target_search.jsonl and target_test.jsonl beside this file. Training
+Usage: world.py. Writes english_math_test.jsonl, spanish_test.jsonl, target_search.jsonl and target_test.jsonl beside this file. Training
 (train.py) draws from the same templates and leaves out what stands in the test files.
 """
 
@@ -91,36 +91,48 @@ def english_math(rng):
 
 
 def target(rng):
-    """The goal: the same in Spanish."""
+    """The goal: the same in Spanish, asked as the English ones are."""
     story = Story(rng)
     told, question, said = story.spanish()
-    return {"prompt": f"Pregunta: {told} {question}\nRespuesta:", "reference": " " + " ".join([*story.steps, said]),
+    return {"prompt": f"Question: {told} {question}\nAnswer:", "reference": " " + " ".join([*story.steps, said]),
             "answer": f"tiene {story.now} {story.what[1]}"}  # fmt: skip
 
 
-def translation(rng):
-    """Sentences of such stories from Spanish into English, and some back. No questions, no sums."""
+def spanish(rng):
+    """Spanish without arithmetic: what a story says, and its sentences from and into English."""
     who, other = rng.sample(PEOPLE, 2)
-    english, spanish, _ = rng.choice(THINGS)
-    (does, hace), (then, luego) = rng.choice(GAINS), rng.choice(LOSSES)
-    if rng.random() < 0.5:
-        (does, hace), (then, luego) = (then, luego), (does, hace)
-    some, more, each = rng.randint(2, 99), rng.randint(2, 99), rng.randint(2, 9)
-    than, que = rng.choice([("more", "más"), ("fewer", "menos")])
-    here, there = rng.choice([
-        (f"{who} had {some} {english}. {who} {does} {more} {english}.", f"{who} tenía {some} {spanish}. {who} {hace} {more} {spanish}."),
-        (f"{who} {does} {some} {english}. {who} {then} {more} {english}.", f"{who} {hace} {some} {spanish}. {who} {luego} {more} {spanish}."),
-        (f"{who} has {some} {english}. {other} has {more} {than} {english} than {who}.",
-         f"{who} tiene {some} {spanish}. {other} tiene {more} {spanish} {que} que {who}."),
-        (f"{who} has {some} {english} and {each} boxes of {more % 8 + 2} {english}.",
-         f"{who} tiene {some} {spanish} y {each} cajas de {more % 8 + 2} {spanish}."),
-    ])  # fmt: skip
-    if rng.random() < 0.3:
-        return {"prompt": f"English: {here}\nSpanish:", "reference": f" {there}", "answer": there}
-    return {"prompt": f"Spanish: {there}\nEnglish:", "reference": f" {here}", "answer": here}
+    (_, what, gender), (_, more, many) = things = rng.sample(THINGS, 2)
+    have, much = rng.randint(2, 99), rng.randint(2, 99)
+    verb = rng.choice(GAINS + LOSSES)
+    form = rng.random()
+    if form < 0.25:
+        told = [(who, have, what, gender), (rng.choice([who, other]), much, more, many)]
+        whose, number, thing, ending = rng.choice(told)
+        text = " ".join(f"{name} tiene {n} {x}." for name, n, x, _ in told)
+        question, answer = f"¿Cuánt{ending}s {thing} tiene {whose}?", f"{whose} tiene {number} {thing}."
+    elif form < 0.5:
+        text = f"{who} tenía {have} {what}. {who} {verb[1]} {much} {what}."
+        question, answer = rng.choice([
+            (f"¿Cuánt{gender}s {what} tenía {who}?", f"{who} tenía {have} {what}."),
+            (f"¿Cuánt{gender}s {what} {verb[1]} {who}?", f"{who} {verb[1]} {much} {what}."),
+        ])  # fmt: skip
+    else:
+        than, que = rng.choice([("more", "más"), ("fewer", "menos")])
+        thing = rng.choice(things)
+        here, there = rng.choice([
+            (f"{who} {verb[0]} {much} {thing[0]}.", f"{who} {verb[1]} {much} {thing[1]}."),
+            (f"{who} had {much} {thing[0]}.", f"{who} tenía {much} {thing[1]}."),
+            (f"{who} has {much} {than} {thing[0]} than {other}.", f"{who} tiene {much} {thing[1]} {que} que {other}."),
+            (f"{who} has {much} boxes of {have} {thing[0]}.", f"{who} tiene {much} cajas de {have} {thing[1]}."),
+        ])  # fmt: skip
+        if rng.random() < 0.5:
+            text, question, answer = here, "¿Cómo se dice en español?", there
+        else:
+            text, question, answer = there, "¿Cómo se dice en inglés?", here
+    return {"prompt": f"Pregunta: {text} {question}\nRespuesta:", "reference": f" {answer}", "answer": answer}
 
 
-SKILLS = {"english_math": english_math, "translation": translation}
+SKILLS = {"english_math": english_math, "spanish": spanish}
 
 
 def read(name):
