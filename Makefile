@@ -28,7 +28,7 @@ playground: build ## Serve the quickstart's recipe with the page to play with it
 paper-table: build ## Search weights, paths, and weights then paths, and compare: the paper's table in miniature (under an hour)
 	python3 scripts/paper_table.py $(GGRAFT) out/paper-table
 
-real-study: build models ## Merge two LoRA adapters on SmolLM2-135M: searches, fixed recipes, a table (two hours on two cores)
+real-study: build models ## Merge two LoRA adapters on SmolLM2-135M: searches, usual recipes, a table (over an hour)
 	python3 scripts/real_study.py $(GGRAFT) out/real-study
 
 racing-table: build ## Search the quickstart's models asking every question and fewer, over five seeds (an hour on two cores)
