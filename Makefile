@@ -8,7 +8,7 @@ HARNESS  = $(CURDIR)/target/harness
 LLAMA    = $(CURDIR)/target/llama
 DATA    ?= recipes/tasks
 
-.PHONY: help deps build quickstart playground paper-table racing-table test test-arm test-clients check bench bench-score bench-serve compare-harness models clients
+.PHONY: help deps build quickstart playground paper-table real-study racing-table test test-arm test-clients check bench bench-score bench-serve compare-harness models clients
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -27,6 +27,9 @@ playground: build ## Serve the quickstart's recipe with the page to play with it
 
 paper-table: build ## Search weights, paths, and weights then paths, and compare: the paper's table in miniature (under an hour)
 	python3 scripts/paper_table.py $(GGRAFT) out/paper-table
+
+real-study: build models ## Evolve a merge of two LoRA adapters on SmolLM2-135M, and compare it with the usual recipes (half an hour)
+	$(GGRAFT) evolve recipes/real/evolve.yaml --out out/real-study $$(test -e out/real-study/journal.sqlite && echo --resume)
 
 racing-table: build ## Search the quickstart's models asking every question and fewer, over five seeds (an hour on two cores)
 	python3 scripts/racing_table.py $(GGRAFT) out/racing-table

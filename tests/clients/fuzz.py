@@ -63,7 +63,7 @@ SAMPLING = {
     "presence_penalty": lambda r: r.uniform(-2, 2),
     "repeat_penalty": lambda r: r.uniform(0.5, 2),
     "repeat_last_n": lambda r: r.randrange(64),
-    "logit_bias": lambda r: {str(r.randrange(674)): r.randrange(-100, 101)},
+    "logit_bias": lambda r: {str(r.randrange(640)): r.randrange(-100, 101)},
     "grammar": lambda r: r.choice(['root ::= "a" | "b"', "root ::= root", 'root ::= "a"{1,3}', "root ::= x", "", "root ::= [", 'root ::= ("a"*)*']),
     "json_schema": schema,
     "response_format": lambda r: r.choice([{"type": "text"}, {"type": "json_object"}, {"type": "json_schema", "json_schema": {"schema": schema(r)}}]),

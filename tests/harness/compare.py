@@ -40,7 +40,7 @@ filter_list:
     filter: [{function: regex, regex_pattern: "#### (\\-?[0-9\\.\\,]+)"}, {function: take_first}]
 """
 
-# The quickstart's base answers half of these, so that right and wrong are both compared.
+# For a model that answers about half of these.
 WORDS = r"""
 task: word_problems
 dataset_path: json
@@ -171,7 +171,7 @@ def main():
     parser.add_argument("--program", default="target/release/ggraft")
     parser.add_argument("--models", nargs="+", type=Path, required=True)
     parser.add_argument("--data", type=Path, default=RECIPES, help="folder that holds gsm8k/ and jcommonsenseqa/")
-    parser.add_argument("--words", type=int, default=200, help="word problems of the quickstart, of its base")
+    parser.add_argument("--words", type=int, default=200, help="word problems of the quickstart, of a merge")
     parser.add_argument("--answers", type=int, default=100, help="GSM8K questions, of the first model")
     parser.add_argument("--choices", type=int, default=200, help="JCommonsenseQA questions, of every model")
     parser.add_argument("--threads", type=int, default=2)
@@ -191,7 +191,10 @@ def main():
         (folder / "words.yaml").write_text(OUR_WORDS % words)
         if args.words:
             label = "English word problems of the quickstart"
-            compare_answers(args, label, QUICKSTART / "base-Q8_0.gguf", "word_problems", folder / "words.yaml", args.words, folder)
+            # A merge that answers some of them, so that right and wrong are both compared.
+            merged = folder / "task_arithmetic.gguf"
+            subprocess.run([args.program, "export", QUICKSTART / "fixed/task_arithmetic.yaml", "-o", merged], check=True)
+            compare_answers(args, label, merged, "word_problems", folder / "words.yaml", args.words, folder)
         if args.answers:
             compare_answers(args, "GSM8K, 5 examples", args.models[0], "gsm8k_first", folder / "gsm8k.yaml", args.answers, folder)
         for model in args.models:

@@ -48,7 +48,7 @@ fn every_example_scores_as_its_exported_file_bit_for_bit() {
     let recipes: Vec<(String, String)> =
         METHODS.iter().map(|method| (method.name.to_owned(), example(method.name))).collect();
     let values = assert_exact(&folder, &recipes, &task);
-    // All different: nothing above was compared with itself by mistake. All sane: a broken model is no better than guessing among 674
+    // All different: nothing above was compared with itself by mistake. All sane: a broken model is no better than guessing among 640
     // tokens, the worst of the parents comes to about 8.
     for (i, (name, _)) in recipes.iter().enumerate() {
         assert!(!values[..i].contains(&values[i]), "{name}: {values:?}");

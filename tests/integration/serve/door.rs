@@ -14,7 +14,7 @@ fn mistakes_get_clear_answers() {
         (r#"{"prompt": 5}"#, "prompt"),
         (r#"{"prompt": []}"#, "`prompt`"),
         (r#"{"prompt": ""}"#, "empty"),
-        (r#"{"prompt": [674]}"#, "no token 674"),
+        (r#"{"prompt": [640]}"#, "no token 640"),
         (r#"{"prompt": [-1]}"#, "no token -1"),
         (r#"{"prompt": "a", "max_tokens": "x"}"#, "`max_tokens`"),
         (r#"{"prompt": "a", "temperature": "x"}"#, "`temperature`"),
