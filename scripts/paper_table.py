@@ -29,7 +29,7 @@ def searched(name, of, results):
     scores = [of(result)["test_score"] for result in results]
     middle = results[scores.index(median(scores))]
     recipe = of(middle).get("recipe")
-    note = f"{percent(min(scores), max(scores))} over {len(scores)} seeds; {cost(middle)}"
+    note = f"{percent(min(scores), max(scores))} over {len(scores)} seeds; {'first part of ' if of(middle) is middle['best_weights'] else ''}{cost(middle)}"
     row(name, blocks(recipe) if recipe else 8, of(middle), note)
 
 

@@ -193,7 +193,7 @@ def main():
             label = "English word problems of the quickstart"
             # A merge that answers some of them, so that right and wrong are both compared.
             merged = folder / "task_arithmetic.gguf"
-            subprocess.run([args.program, "export", QUICKSTART / "fixed/task_arithmetic.yaml", "-o", merged], check=True)
+            subprocess.run([args.program, "export", QUICKSTART / "fixed/task_arithmetic.yaml", "-o", merged], stdout=subprocess.DEVNULL, check=True)
             compare_answers(args, label, merged, "word_problems", folder / "words.yaml", args.words, folder)
         if args.answers:
             compare_answers(args, "GSM8K, 5 examples", args.models[0], "gsm8k_first", folder / "gsm8k.yaml", args.answers, folder)
