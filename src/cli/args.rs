@@ -161,7 +161,8 @@ pub(super) struct ScoreArgs {
 pub(super) struct EvolveArgs {
     /// What to search: mergekit-evolve's `genome` and `tasks`; how: `search`, with `space: parameter` (weights), `data_flow` (paths
     /// through blocks) or `hybrid` (the one, then the other), and `path` for the latter two; `algorithm: cma_es`, `sep_cma_es`,
-    /// `lra_cma_es`, `cat_cma` or `nsga2`; `race` to ask losers no further, `objectives` for several aims at once.
+    /// `lra_cma_es`, `cat_cma` or `nsga2`; `minibatch` to ask each generation some questions in turn, `stratify` to make these alike, `race` to
+    /// ask losers no further, `objectives` for several aims at once; `compare` for recipes to test beside the best one.
     pub config: PathBuf,
     /// Folder for the journal (`journal.sqlite`), `best.yaml` and `report.html`, which is kept up to date while the search runs; nothing
     /// else is written.
