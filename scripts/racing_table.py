@@ -1,8 +1,8 @@
 """Compares searches of the quickstart's parents over several seeds: every question for every candidate, and fewer.
 
-Usage: racing_table.py GGRAFT OUT [SEEDS [NAMES]]. Each search has 80 candidates; they start as the quickstart's and differ in the questions that candidates are asked. NAMES
-are some of those below, with commas between. Searches that were stopped are resumed, finished ones are read. Two searches run side by side,
-each on one thread; what they find depends on neither.
+Usage: racing_table.py GGRAFT OUT [SEEDS [NAMES]]. Each search has 80 candidates and starts as the quickstart's does; they differ in the questions
+that candidates are asked. NAMES are some of those below, with commas between. Searches that were stopped are resumed, finished ones are
+read. Two searches run side by side, each on one thread; what they find depends on neither.
 """
 
 import concurrent.futures
@@ -56,7 +56,7 @@ def interval(values):
 
 
 seeds = int(sys.argv[3]) if len(sys.argv) > 3 else 5
-names = sys.argv[4].split(",") if len(sys.argv) > 4 else ["all", "mini", "race", "stratified"]
+names = sys.argv[4].split(",") if len(sys.argv) > 4 else ["all", "race", "stratified"]
 pathlib.Path(sys.argv[2]).mkdir(parents=True, exist_ok=True)
 for name in names:
     (pathlib.Path(sys.argv[2]) / f"{name}.yaml").write_text(evolve_file(name))
