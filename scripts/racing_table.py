@@ -6,12 +6,12 @@ read. Two searches run side by side, each on one thread; what they find depends 
 """
 
 import concurrent.futures
-import json
 import math
 import pathlib
 import re
-import subprocess
 import sys
+
+from searches import evolve
 
 HERE = pathlib.Path("recipes/quickstart")
 BUDGET = 80
@@ -37,13 +37,7 @@ def search(job):
     folder = pathlib.Path(sys.argv[2])
     file = folder / f"{name}.yaml"
     out = folder / f"{name}-{seed}"
-    resume = ["--resume"] if any(out.glob("journal*")) else []
-    command = [sys.argv[1], "evolve", file, "--out", out, "--seed", seed, "-t", "1", "--json", *resume]
-    run = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    if run.returncode:
-        sys.exit(f"{name}, seed {seed}: {run.stderr[-2000:]}")
-    print(f"{name}, seed {seed}: done", file=sys.stderr)
-    return name, json.loads(run.stdout)
+    return name, evolve(file, out, "--seed", seed, "-t", "1")
 
 
 def interval(values):

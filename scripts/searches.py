@@ -1,4 +1,4 @@
-"""What the scripts that print tables of searches share: running ggraft, named by their first argument, and rows of Markdown."""
+"""What the scripts that print tables of searches share: running ggraft, which their first argument names, and saying what came of it."""
 
 import json
 import pathlib
@@ -8,16 +8,18 @@ import sys
 
 def ggraft(*args):
     """Runs a command and returns what it prints as JSON."""
-    run = subprocess.run([sys.argv[1], *map(str, args), "--json"], stdout=subprocess.PIPE, text=True)
+    run = subprocess.run([sys.argv[1], *map(str, args), "--json"], capture_output=True, text=True)
     if run.returncode:
-        sys.exit(run.returncode)
+        sys.exit(f"{' '.join(map(str, args))}: {run.stderr[-2000:]}")
     return json.loads(run.stdout)
 
 
 def evolve(file, out, *more):
     """Runs a search, goes on with it if it was stopped, or reads it if it was finished."""
     resume = ["--resume"] if any(pathlib.Path(out).glob("journal*")) else []
-    return ggraft("evolve", file, "--out", out, *more, *resume)
+    result = ggraft("evolve", file, "--out", out, *more, *resume)
+    print(f"{out}: done", file=sys.stderr)
+    return result
 
 
 def blocks(path):

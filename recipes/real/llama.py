@@ -9,8 +9,6 @@ import torch
 import torch.nn.functional as F
 from tokenizers import decoders, models, pre_tokenizers
 
-MATRICES = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
-
 
 def value(reader, key):
     return reader.fields[key].contents()

@@ -49,7 +49,9 @@ pub(super) fn evolve(args: &EvolveArgs, as_json: bool) -> anyhow::Result<()> {
         plans.push(siblings.plan(recipe)?);
     }
     let compared = config.recipes_to_compare()?;
-    for (recipe, like) in compared.iter().zip(samples.iter().cycle()) {
+    // The tokenizer is the same for all of them.
+    let like = samples.first().context("a search without a single candidate")?;
+    for recipe in &compared {
         siblings.plan(&config.compared(recipe, like)?).with_context(|| format!("recipe `{}`", recipe.0))?;
     }
     save_cache(&siblings);

@@ -33,15 +33,7 @@ impl Config {
                     "has a tokenizer or chat template of its own; recipes are compared in those of the search";
                 return Err(refuse(problem.to_owned()));
             }
-            let number = |model: &ModelRef| {
-                let known = self.models.iter().position(|ours| are_same_files(ours, model));
-                let names: Vec<String> = self.models.iter().map(|model| format!("`{}`", model.written)).collect();
-                let problem =
-                    || format!("merges `{}`, and the models of this search are {}", model.written, names.join(", "));
-                known.ok_or_else(|| refuse(problem()))
-            };
-            let numbers: Vec<usize> = recipe.models.iter().map(number).collect::<Result<_, _>>()?;
-            let recipe = recipe.renumbered(self.models.clone(), &numbers);
+            let recipe = self.over_models(recipe, are_same_files).map_err(refuse)?;
             let text = recipe.to_yaml(|path| path.strip_prefix(folder).unwrap_or(path).display().to_string())?;
             Ok((compared.name.clone(), text))
         };
@@ -53,17 +45,23 @@ impl Config {
     /// # Errors
     /// [`EvolveError`] for a text that [`Config::recipes_to_compare`] did not make.
     pub fn compared(&self, (name, text): &(String, String), like: &Recipe) -> Result<Recipe, EvolveError> {
-        let recipe = Recipe::parse(text, &self.file)?;
-        let number = |model: &ModelRef| {
-            let problem = || format!("`{name}` merges `{}`, which is no model of the search", model.written);
-            let known = self.models.iter().position(|ours| ours.is(model));
-            known.ok_or_else(|| invalid(&self.file, Place { line: 1, column: 1 }, problem()))
-        };
-        let numbers: Vec<usize> = recipe.models.iter().map(number).collect::<Result<_, _>>()?;
-        let mut recipe = recipe.renumbered(self.models.clone(), &numbers);
+        let refuse = |problem| invalid(&self.file, Place { line: 1, column: 1 }, format!("`{name}` {problem}"));
+        let mut recipe = self.over_models(Recipe::parse(text, &self.file)?, ModelRef::is).map_err(refuse)?;
         recipe.tokenizer.clone_from(&like.tokenizer);
         recipe.chat_template.clone_from(&like.chat_template);
         Ok(recipe)
+    }
+
+    /// The same recipe over the search's models, or what keeps it from that.
+    fn over_models(&self, recipe: Recipe, same: fn(&ModelRef, &ModelRef) -> bool) -> Result<Recipe, String> {
+        let number = |model: &ModelRef| {
+            self.models.iter().position(|ours| same(ours, model)).ok_or_else(|| {
+                let names: Vec<String> = self.models.iter().map(|model| format!("`{}`", model.written)).collect();
+                format!("merges `{}`, and the models of this search are {}", model.written, names.join(", "))
+            })
+        };
+        let numbers = recipe.models.iter().map(number).collect::<Result<Vec<usize>, String>>()?;
+        Ok(recipe.renumbered(self.models.clone(), &numbers))
     }
 }
 
