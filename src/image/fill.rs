@@ -31,6 +31,20 @@ pub(super) fn fill(work: Vec<(Vec<Job>, &mut [u8])>, parents: &[Parent]) {
     });
 }
 
+/// Computes elements `range` of one tensor, which begin and end where chunks do, on all cores.
+pub(crate) fn compute(tensor: &PlannedTensor, range: Range<usize>, out: &mut [u8], parents: &[Parent]) {
+    let sources: Vec<Source> = tensor.source_data(parents);
+    chunks(tensor, range, out).par_bridge().for_each(|Chunk { elements, out, .. }| {
+        run(&tensor.program, &sources, tensor.info.ty, elements, out, &CODECS);
+    });
+}
+
+/// Elements of `tensor` that are computed together.
+pub(crate) fn chunk(tensor: &PlannedTensor) -> usize {
+    // A unit is whole rows, which are whole blocks.
+    CHUNK.next_multiple_of(tensor.program.unit())
+}
+
 /// A run of elements of one tensor and the bytes they go to.
 struct Chunk<'a> {
     tensor: &'a PlannedTensor,
@@ -39,22 +53,29 @@ struct Chunk<'a> {
 }
 
 fn cut<'a>(jobs: Vec<Job<'a>>, data: &'a mut [u8]) -> Vec<Chunk<'a>> {
-    let mut chunks = Vec::new();
+    let mut all = Vec::new();
     let mut rest = data;
     let mut position = 0;
     for (offset, tensor) in jobs {
         let (_, from) = rest.split_at_mut((offset - position) as usize);
         let (out, later) = from.split_at_mut(tensor.info.bytes as usize);
-        let total = tensor.elements();
-        // A unit is whole rows, which are whole blocks.
-        let chunk = CHUNK.next_multiple_of(tensor.program.unit());
-        let bytes = tensor.info.ty.row_size(chunk).expect("a chunk is whole blocks of any type");
-        chunks.extend(out.chunks_mut(bytes).enumerate().map(|(i, out)| {
-            let elements = i * chunk..((i + 1) * chunk).min(total);
-            Chunk { tensor, elements, out }
-        }));
+        all.extend(chunks(tensor, 0..tensor.elements(), out));
         rest = later;
         position = offset + tensor.info.bytes;
     }
-    chunks
+    all
+}
+
+/// Cuts elements `range` of one tensor, and the bytes they go to, where chunks end.
+fn chunks<'a>(
+    tensor: &'a PlannedTensor,
+    range: Range<usize>,
+    out: &'a mut [u8],
+) -> impl Iterator<Item = Chunk<'a>> + Send {
+    let chunk = chunk(tensor);
+    let bytes = tensor.info.ty.row_size(chunk).expect("a chunk is whole blocks of any type");
+    out.chunks_mut(bytes).zip(range.clone().step_by(chunk)).map(move |(out, start)| {
+        let elements = start..(start + chunk).min(range.end);
+        Chunk { tensor, elements, out }
+    })
 }

@@ -23,7 +23,7 @@ mod tests;
 
 pub use error::ImageError;
 pub use export::export;
-pub(crate) use fill::CHUNK;
+pub(crate) use fill::{CHUNK, chunk, compute};
 pub use pool::Pool;
 
 /// A merged GGUF in shared memory, re-filled in place for the next recipe of the same shape.

@@ -3,26 +3,17 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use ggraft_kernels::{GgmlType, Program};
 use memmap2::MmapMut;
 
 use super::fill::Job;
-use crate::plan::{Home, Plan, PlannedTensor, SourceRef};
+use crate::plan::{Content, Home, Plan, PlannedTensor};
 
 /// Anonymous memory, of which only those pages exist that a path has needed so far.
 #[derive(Default)]
 pub struct Pool {
     map: Option<MmapMut>,
-    /// What has been computed, by offset.
-    contents: BTreeMap<u64, Content>,
-}
-
-/// What makes the bytes of a tensor, and how many they are.
-struct Content {
-    ty: GgmlType,
-    program: Program,
-    sources: Vec<SourceRef>,
-    bytes: u64,
+    /// What has been computed and its size in bytes, by offset.
+    contents: BTreeMap<u64, (Content, u64)>,
 }
 
 impl Pool {
@@ -56,17 +47,15 @@ impl Pool {
 
     /// Notes that `jobs` have been done; what reached into their bytes before is gone.
     pub(super) fn remember(&mut self, jobs: &[Job]) {
-        for (at, PlannedTensor { info, program, sources, .. }) in jobs {
-            self.contents.retain(|start, old| start + old.bytes <= *at || *start >= at + info.bytes);
-            let content =
-                Content { ty: info.ty, program: program.clone(), sources: sources.clone(), bytes: info.bytes };
-            self.contents.insert(*at, content);
+        for (at, tensor) in jobs {
+            let bytes = tensor.info.bytes;
+            self.contents.retain(|start, (_, old)| *start + *old <= *at || *start >= at + bytes);
+            self.contents.insert(*at, (Content::of(tensor), bytes));
         }
     }
 
     fn holds(&self, at: u64, tensor: &PlannedTensor) -> bool {
-        let same = |c: &Content| c.ty == tensor.info.ty && c.program == tensor.program && c.sources == tensor.sources;
-        self.contents.get(&at).is_some_and(same)
+        self.contents.get(&at).is_some_and(|(content, _)| content.is_of(tensor))
     }
 
     /// Where the tensor at `offset` starts in memory.

@@ -15,6 +15,7 @@ use llama_cpp_2::token::LlamaToken;
 use memmap2::Mmap;
 
 use super::load::{Purpose, backend, load};
+use super::offloaded::Offloaded;
 use super::weights::Weights;
 use super::{ContextSize, ModelError, Settings, Vocabulary, log};
 use crate::gguf::Parent;
@@ -29,6 +30,7 @@ pub struct Live {
     // Fields drop in order: the context points into the model, the model's tensors into image, pool and the parents' maps.
     context: LlamaContext<'static>,
     weights: Option<Weights>,
+    offloaded: Option<Offloaded>,
     model: LlamaModel,
     image: Option<Image>,
     pool: Pool,
@@ -63,7 +65,8 @@ impl Live {
         let model = load(path, &path.display().to_string(), Purpose::Weights { gpu_layers: settings.gpu_layers })?;
         let context = new_context(&model, settings, size)?;
         let (pool, maps) = (Pool::default(), Vec::new());
-        Ok(Self { context, weights: None, model, image: None, pool, maps, vocabulary, settings, size })
+        let (weights, offloaded) = (None, None);
+        Ok(Self { context, weights, offloaded, model, image: None, pool, maps, vocabulary, settings, size })
     }
 
     /// Runs `plan` as a virtual model: merged into shared memory, nothing written to disk.
@@ -78,11 +81,11 @@ impl Live {
         size: ContextSize,
     ) -> Result<(Self, Swap), ModelError> {
         let start = Instant::now();
-        let plan = &*for_device(plan, settings);
         let mut pool = Pool::default();
-        let Loaded { image, fill, model, context, weights } = Loaded::new(plan, parents, &mut pool, settings, size)?;
-        let maps = maps(plan, parents);
-        let mut live = Self { context, weights, model, image: Some(image), pool, maps, vocabulary, settings, size };
+        let loaded = Loaded::new(plan, parents, &mut pool, settings, size)?;
+        let Loaded { image, fill, model, context, weights, offloaded } = loaded;
+        let (image, maps) = (Some(image), maps(plan, parents));
+        let mut live = Self { context, weights, offloaded, model, image, pool, maps, vocabulary, settings, size };
         live.bind(plan, parents);
         Ok((live, Swap { fill, reloaded: true, elapsed: start.elapsed() }))
     }
@@ -94,16 +97,18 @@ impl Live {
     /// [`ModelError`]; if it comes from a changed parent, the old weights are still whole.
     pub fn swap(&mut self, plan: &Plan, parents: &[Parent]) -> Result<Swap, ModelError> {
         let start = Instant::now();
-        let plan = &*for_device(plan, self.settings);
-        // Weights on an accelerator are copies of the image, which a new fill would not reach.
-        let same_shape = self.image.as_ref().is_some_and(|i| i.has_shape_of(plan)) && !self.settings.offloads();
+        let same_shape = self.image.as_ref().is_some_and(|i| i.has_shape_of(plan));
         if same_shape && plan.shares() && self.weights.is_none() {
-            self.weights = Some(Weights::of(&self.model)?);
+            self.weights = Some(Weights::of(&self.model, false)?);
         }
         let movable = self.weights.as_ref().is_none_or(|w| plan.tensors.iter().all(|t| w.can_move(&t.info.name)));
         let (fill, reloaded) = match &mut self.image {
             Some(image) if same_shape && movable => {
-                let fill = image.fill(plan, parents, &mut self.pool)?;
+                let (fill, moved) = merge(plan, parents, image, &mut self.pool, self.offloaded.as_mut())?;
+                if moved {
+                    // Backends keep graphs whose addresses they have looked at once.
+                    self.context = new_context(&self.model, self.settings, self.size)?;
+                }
                 // What tokens came to is as large as a model; it is left to be overwritten.
                 if !matches!(self.context.clear_kv_cache_seq(None, None, None), Ok(true)) {
                     self.context.clear_kv_cache();
@@ -118,7 +123,8 @@ impl Live {
                 let loaded = Loaded::new(plan, parents, pool, self.settings, self.size)?;
                 // The context before the model that it points into.
                 self.context = loaded.context;
-                (self.weights, self.model) = (loaded.weights, loaded.model);
+                (self.weights, self.offloaded) = (loaded.weights, loaded.offloaded);
+                self.model = loaded.model;
                 self.image = Some(loaded.image);
                 if !fits {
                     self.pool = other;
@@ -131,12 +137,12 @@ impl Live {
         Ok(Swap { fill, reloaded, elapsed: start.elapsed() })
     }
 
-    /// Points every tensor at its home.
+    /// Points every tensor on the host at its home.
     fn bind(&mut self, plan: &Plan, parents: &[Parent]) {
         let Some(weights) = &mut self.weights else { return };
         for tensor in &plan.tensors {
             let address = match tensor.home {
-                Home::Own => None,
+                Home::Own | Home::Device => None,
                 Home::Pool(at) => Some(self.pool.address(at)),
                 Home::Parent => tensor.source_data(parents)[0].bytes().map(<[u8]>::as_ptr),
             };
@@ -278,6 +284,7 @@ struct Loaded {
     model: LlamaModel,
     context: LlamaContext<'static>,
     weights: Option<Weights>,
+    offloaded: Option<Offloaded>,
 }
 
 impl Loaded {
@@ -289,23 +296,50 @@ impl Loaded {
         size: ContextSize,
     ) -> Result<Self, ModelError> {
         let mut image = Image::in_memory(plan)?;
-        let fill = image.fill(plan, parents, pool)?;
+        let offloads = settings.offloads();
+        // Devices take their share over while llama.cpp loads, before it can be known which that is: nothing yet.
+        let early = if offloads { None } else { Some(image.fill(plan, parents, pool)?) };
         let model = load(&image.path(), &plan.name, Purpose::Weights { gpu_layers: settings.gpu_layers })?;
-        let weights = if plan.shares() { Some(Weights::of(&model)?) } else { None };
-        if let Some(weights) = &weights {
-            if let Some(tensor) = plan.tensors.iter().find(|t| t.is_gain() && !weights.has(&t.info.name)) {
-                return Err(ModelError::Unread { tensor: tensor.info.name.clone() });
-            }
-            image.release_shared(plan);
+        let weights = if plan.shares() || offloads { Some(Weights::of(&model, offloads)?) } else { None };
+        if let Some(weights) = &weights
+            && let Some(tensor) = plan.tensors.iter().find(|t| t.is_gain() && !weights.has(&t.info.name))
+        {
+            return Err(ModelError::Unread { tensor: tensor.info.name.clone() });
+        }
+        let mut offloaded = weights.as_ref().and_then(Offloaded::of);
+        let fill = match early {
+            Some(fill) => fill,
+            None => merge(plan, parents, &mut image, pool, offloaded.as_mut())?.0,
+        };
+        if weights.is_some() {
+            image.release_shared(&on_host(plan, offloaded.as_ref()));
         }
         let context = new_context(&model, settings, size)?;
-        Ok(Self { image, fill, model, context, weights })
+        Ok(Self { image, fill, model, context, weights, offloaded })
     }
 }
 
-/// The plan as it can run: an accelerator has its own copy of every tensor, so nothing can be shared there.
-fn for_device(plan: &Plan, settings: Settings) -> Cow<'_, Plan> {
-    if settings.offloads() { Cow::Owned(plan.clone().unshared()) } else { Cow::Borrowed(plan) }
+/// Merges `plan` into everything that llama.cpp computes from. Also says whether tensors on devices were moved.
+fn merge(
+    plan: &Plan,
+    parents: &[Parent],
+    image: &mut Image,
+    pool: &mut Pool,
+    offloaded: Option<&mut Offloaded>,
+) -> Result<(Fill, bool), ModelError> {
+    let start = Instant::now();
+    let mut fill = image.fill(&on_host(plan, offloaded.as_deref()), parents, pool)?;
+    let Some(offloaded) = offloaded else { return Ok((fill, false)) };
+    let sent = offloaded.fill(plan, parents);
+    fill.bytes_read += sent.fill.bytes_read;
+    fill.bytes_written += sent.fill.bytes_written;
+    fill.elapsed = start.elapsed();
+    Ok((fill, sent.moved))
+}
+
+/// `plan` without what only devices compute with.
+fn on_host<'a>(plan: &'a Plan, offloaded: Option<&Offloaded>) -> Cow<'a, Plan> {
+    offloaded.map_or(Cow::Borrowed(plan), |offloaded| Cow::Owned(offloaded.claim(plan)))
 }
 
 /// What the tensors of `plan` that stay in their parents point into.

@@ -8,6 +8,7 @@ mod grammar;
 mod live;
 mod load;
 mod log;
+mod offloaded;
 mod sampler;
 mod vocabulary;
 mod weights;

@@ -22,21 +22,33 @@ pub(super) struct Weights {
     by_name: HashMap<String, Vec<Weight>>,
 }
 
-/// One of llama.cpp's tensors.
-struct Weight {
+/// One of llama.cpp's tensors. Its model must be alive wherever it is used.
+#[derive(Clone)]
+pub(super) struct Weight {
     tensor: NonNull<sys::ggml_tensor>,
     /// Where llama.cpp has loaded it.
     loaded: *mut c_void,
+    /// Whether that is in the file's own map, which virtual models write to.
+    mapped: bool,
     /// Whether the graph looks at it through a view, which takes its address when the graph is built and not when it is computed.
     viewed: bool,
 }
 
+// SAFETY: a tensor is plain memory that ggml lets any thread set, one at a time.
+unsafe impl Send for Weight {}
+// SAFETY: as above; what changes it takes care itself that nobody reads.
+unsafe impl Sync for Weight {}
+
+/// ggml's name for host memory that it has not allocated (ggml-backend.cpp).
+const MAPPED: &CStr = c"CPU_Mapped";
+
 impl Weights {
-    /// Looks at the graph of one token, in a context of its own, without computing it.
+    /// Looks at the graph of one token, in a context of its own. It is not computed, unless part of it runs on a device: the parts come
+    /// one after the other, each shown when it is its turn.
     ///
     /// # Errors
     /// [`ModelError::Context`] if llama.cpp has no room for the context.
-    pub(super) fn of(model: &LlamaModel) -> Result<Self, ModelError> {
+    pub(super) fn of(model: &LlamaModel, offloads: bool) -> Result<Self, ModelError> {
         let mut found: HashMap<String, Vec<Weight>> = HashMap::new();
         log::take_trouble();
         // SAFETY: `LlamaModel` is `#[repr(transparent)]` over this pointer; it outlives the context, which is freed below and keeps
@@ -47,13 +59,13 @@ impl Weights {
             (params.n_ctx, params.n_batch, params.n_ubatch, params.n_seq_max) = (32, 1, 1, 1);
             params.cb_eval = Some(look);
             params.cb_eval_user_data = (&raw mut found).cast();
-            params.abort_callback = Some(stop);
+            params.abort_callback = if offloads { None } else { Some(stop) };
             let context = sys::llama_init_from_model(model, params);
             if context.is_null() {
                 return Err(ModelError::Context { sequences: 1, tokens: 32, reason: log::take_trouble() });
             }
             let mut token = 0;
-            // It is told to stop before it has computed anything, so it always reports that it could not.
+            // Told to stop before it has computed anything, it reports that it could not.
             sys::llama_decode(context, sys::llama_batch_get_one(&raw mut token, 1));
             sys::llama_free(context);
         }
@@ -66,20 +78,86 @@ impl Weights {
         self.by_name.contains_key(name)
     }
 
-    /// Whether a graph that was built may go on after the tensor called `name` is pointed elsewhere.
-    pub(super) fn can_move(&self, name: &str) -> bool {
-        self.by_name.get(name).is_none_or(|weights| weights.iter().all(|weight| !weight.viewed))
+    /// Whether the graph reads a tensor of this name from the file's map.
+    pub(super) fn is_mapped(&self, name: &str) -> bool {
+        self.mapped(name).next().is_some()
     }
 
-    /// Lets the tensor called `name` read from `address`, or from where it was loaded if `None`.
+    /// Whether a graph that was built may go on after the mapped tensor called `name` is pointed elsewhere.
+    pub(super) fn can_move(&self, name: &str) -> bool {
+        self.mapped(name).all(|weight| !weight.viewed)
+    }
+
+    /// The tensors that are not in the file's map, and their names, by name.
+    pub(super) fn on_devices(&self) -> impl Iterator<Item = (&str, &Weight)> {
+        let mut all: Vec<_> = self.by_name.iter().flat_map(|(name, all)| all.iter().map(|w| (&**name, w))).collect();
+        all.retain(|(_, weight)| !weight.mapped);
+        all.sort_by_key(|(name, _)| *name);
+        all.into_iter()
+    }
+
+    fn mapped(&self, name: &str) -> impl Iterator<Item = &Weight> {
+        self.by_name.get(name).into_iter().flatten().filter(|weight| weight.mapped)
+    }
+
+    /// Lets the mapped tensor called `name` read from `address`, or from where it was loaded if `None`.
     ///
     /// # Safety
     /// As many bytes as the tensor has must be valid there, aligned as ggml wants them, until it is pointed elsewhere or freed.
     pub(super) unsafe fn point(&mut self, name: &str, address: Option<*const u8>) {
-        for weight in self.by_name.get_mut(name).into_iter().flatten() {
-            let data = address.map_or(weight.loaded, |address| address.cast_mut().cast());
-            // SAFETY: the model that owns the tensor is alive as long as this is, and computes nothing now. llama.cpp only reads weights.
-            unsafe { weight.tensor.as_mut().data = data };
+        for weight in self.by_name.get_mut(name).into_iter().flatten().filter(|weight| weight.mapped) {
+            // SAFETY: as the caller promises.
+            unsafe { weight.point(address.map_or(weight.loaded, |address| address.cast_mut().cast())) };
+        }
+    }
+}
+
+impl Weight {
+    /// Whether a graph looks at it through a view.
+    pub(super) fn is_viewed(&self) -> bool {
+        self.viewed
+    }
+
+    /// Where llama.cpp loaded it.
+    pub(super) fn loaded(&self) -> *mut c_void {
+        self.loaded
+    }
+
+    /// The buffer that it is in, and its extents.
+    pub(super) fn room(&self) -> (sys::ggml_backend_buffer_t, [i64; 4]) {
+        // SAFETY: the model that owns the tensor is alive.
+        let tensor = unsafe { self.tensor.as_ref() };
+        (tensor.buffer, tensor.ne)
+    }
+
+    /// The device that it is on.
+    pub(super) fn device(&self) -> sys::ggml_backend_dev_t {
+        // SAFETY: the model that owns the tensor is alive, and so is its buffer.
+        unsafe { sys::ggml_backend_buft_get_device(sys::ggml_backend_buffer_get_type(self.room().0)) }
+    }
+
+    /// Lets it read from `address`.
+    ///
+    /// # Safety
+    /// As many bytes as the tensor has must be valid there, aligned and in such memory as ggml wants them, until it is pointed elsewhere
+    /// or freed.
+    pub(super) unsafe fn point(&mut self, address: *mut c_void) {
+        // SAFETY: the model that owns the tensor is alive, and computes nothing now. llama.cpp only reads weights.
+        unsafe { self.tensor.as_mut().data = address };
+    }
+
+    /// Sets its bytes from `offset` on, whichever device it is on.
+    ///
+    /// # Safety
+    /// Nothing may compute with it meanwhile.
+    ///
+    /// # Panics
+    /// If the tensor is shorter.
+    pub(super) unsafe fn set(&self, offset: usize, bytes: &[u8]) {
+        // SAFETY: the model that owns the tensor is alive; the range is checked.
+        unsafe {
+            assert!(offset + bytes.len() <= sys::ggml_nbytes(self.tensor.as_ptr()), "beyond the end of a tensor");
+            sys::ggml_backend_tensor_set(self.tensor.as_ptr(), bytes.as_ptr().cast(), offset, bytes.len());
         }
     }
 }
@@ -97,11 +175,13 @@ unsafe extern "C" fn look(node: *mut sys::ggml_tensor, ask: bool, found: *mut c_
             let of_weights =
                 || unsafe { sys::ggml_backend_buffer_get_usage(leaf.buffer) } == sys::GGML_BACKEND_BUFFER_USAGE_WEIGHTS;
             if leaf.op == sys::GGML_OP_NONE && !leaf.buffer.is_null() && of_weights() {
+                // SAFETY: as above; names of buffers are C strings.
+                let mapped = unsafe { CStr::from_ptr(sys::ggml_backend_buffer_name(leaf.buffer)) } == MAPPED;
                 let known = found.entry(name.to_string_lossy().into_owned()).or_default();
                 let viewed = VIEWS.contains(&node.op);
                 match known.iter_mut().find(|weight| weight.tensor == tensor) {
                     Some(weight) => weight.viewed |= viewed,
-                    None => known.push(Weight { tensor, loaded: leaf.data, viewed }),
+                    None => known.push(Weight { tensor, loaded: leaf.data, mapped, viewed }),
                 }
             }
         }

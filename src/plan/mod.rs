@@ -12,6 +12,7 @@ use crate::recipe::{self, MethodSpec, ModelRef, Recipe, Slice, Tokenizer};
 
 mod architectures;
 mod compile;
+mod content;
 mod error;
 mod methods;
 mod path;
@@ -24,6 +25,7 @@ mod vocabulary;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use content::Content;
 pub use error::PlanError;
 use statistics::Statistics;
 pub use statistics::{Cache, CacheError};
@@ -71,7 +73,7 @@ pub struct PlannedTensor {
 }
 
 /// Where a tensor of a model in memory lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Home {
     /// In its own place of the data section.
     Own,
@@ -79,6 +81,8 @@ pub enum Home {
     Pool(u64),
     /// In the parent that it is a copy of.
     Parent,
+    /// In an accelerator's memory.
+    Device,
 }
 
 /// A merged model that does not exist yet.
@@ -303,7 +307,7 @@ impl Plan {
         self.tensors.iter().filter(move |tensor| match tensor.home {
             Home::Own => true,
             Home::Pool(at) => seen.insert(at),
-            Home::Parent => false,
+            Home::Parent | Home::Device => false,
         })
     }
 

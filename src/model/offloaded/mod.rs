@@ -1,0 +1,94 @@
+//! What accelerators hold of a running model: a plan in, its new bytes in the places that llama.cpp computes from.
+//!
+//! llama.cpp makes room on the device for every tensor of every hop, and that room stays. But hops that share a tensor read it from one
+//! place, so that it is merged and sent once, and what is on the device already is not sent again.
+
+mod places;
+mod staging;
+
+use std::collections::HashMap;
+
+use self::places::{Place, choose};
+use self::staging::Staging;
+use super::weights::{Weight, Weights};
+use crate::gguf::Parent;
+use crate::image::Fill;
+use crate::plan::{Content, Home, Plan, PlannedTensor};
+
+/// The tensors of one model that are on devices.
+pub(super) struct Offloaded {
+    /// Where llama.cpp put each of them.
+    places: Vec<Place>,
+    /// The tensors, in the order of their own places.
+    readers: Vec<Reader>,
+    staging: Staging,
+}
+
+/// A tensor of llama.cpp's.
+struct Reader {
+    name: String,
+    weight: Weight,
+    /// Whether the host computes with it too: an embedding matrix that is the output matrix as well.
+    on_host: bool,
+    /// Which place it reads.
+    place: usize,
+}
+
+/// What a fill has done.
+pub(super) struct Sent {
+    /// What it cost.
+    pub fill: Fill,
+    /// Whether a tensor reads from another place than before, which graphs that were built do not know.
+    pub moved: bool,
+}
+
+impl Offloaded {
+    /// Those of `weights`, if there are any.
+    pub fn of(weights: &Weights) -> Option<Self> {
+        let (mut places, mut readers) = (Vec::new(), Vec::new());
+        for (place, (name, weight)) in weights.on_devices().enumerate() {
+            let (buffer, extents) = weight.room();
+            places.push(Place { room: (buffer as usize, extents), address: weight.loaded(), content: None });
+            let on_host = weights.is_mapped(name);
+            readers.push(Reader { name: name.to_owned(), weight: weight.clone(), on_host, place });
+        }
+        (!readers.is_empty()).then(|| Self { places, readers, staging: Staging::default() })
+    }
+
+    /// `plan` with what only devices compute with at home there.
+    pub fn claim(&self, plan: &Plan) -> Plan {
+        let on_host: HashMap<&str, bool> = self.readers.iter().map(|r| (&*r.name, r.on_host)).collect();
+        let mut plan = plan.clone();
+        for tensor in &mut plan.tensors {
+            if on_host.get(&*tensor.info.name) == Some(&false) {
+                tensor.home = Home::Device;
+            }
+        }
+        plan
+    }
+
+    /// Merges what `plan` needs on the devices and is not there yet, and lets every tensor read from its place. Parents must be unchanged
+    /// and the plan be one that this model was loaded for.
+    pub fn fill(&mut self, plan: &Plan, parents: &[Parent]) -> Sent {
+        let by_name: HashMap<&str, &PlannedTensor> = plan.tensors.iter().map(|t| (&*t.info.name, t)).collect();
+        let wanted: Vec<&PlannedTensor> = self.readers.iter().map(|reader| by_name[&*reader.name]).collect();
+        let chosen = choose(&self.places, &wanted, |i| !self.readers[i].weight.is_viewed());
+        let mut sent = Sent { fill: Fill::default(), moved: false };
+        let mut work = Vec::new();
+        for ((reader, tensor), place) in self.readers.iter_mut().zip(wanted).zip(chosen) {
+            let to = &mut self.places[place];
+            sent.moved |= reader.place != place;
+            reader.place = place;
+            // SAFETY: the place is as long as the tensor, in the same buffer, and lives as long as the model.
+            unsafe { reader.weight.point(to.address) };
+            if !to.content.as_ref().is_some_and(|content| content.is_of(tensor)) {
+                to.content = Some(Content::of(tensor));
+                sent.fill.bytes_read += tensor.source_bytes(parents);
+                sent.fill.bytes_written += tensor.info.bytes;
+                work.push((reader.weight.clone(), tensor));
+            }
+        }
+        self.staging.send(&work, parents);
+        sent
+    }
+}
