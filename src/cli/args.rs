@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ggraft_kernels::Isa;
 
-use crate::model::{Settings, offload_supported};
+use crate::model::{ParentsOn, Settings, offload_supported};
 use crate::recipe::{METHODS, MethodSpec};
 use crate::score::Room;
 
@@ -321,6 +321,27 @@ pub(super) enum OutTypeArg {
     Same,
 }
 
+/// Where a GPU that merges has the parents.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum ParentsOnArg {
+    /// On the GPU while there is room for them.
+    Auto,
+    /// On the GPU, sent once.
+    Device,
+    /// On the host, sent again for each merge.
+    Host,
+}
+
+impl From<ParentsOnArg> for ParentsOn {
+    fn from(arg: ParentsOnArg) -> Self {
+        match arg {
+            ParentsOnArg::Auto => Self::Auto,
+            ParentsOnArg::Device => Self::Device,
+            ParentsOnArg::Host => Self::Host,
+        }
+    }
+}
+
 /// How llama.cpp computes: its own flags, each with an environment variable.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Computation (llama.cpp's flags)")]
@@ -334,6 +355,9 @@ pub(super) struct ComputeArgs {
     /// (-ngl) Layers to compute on a GPU, where ggraft was built for one.
     #[arg(long, value_name = "N", env = "GGRAFT_GPU_LAYERS", default_value_t = 0)]
     pub gpu_layers: i32,
+    /// Where a CUDA GPU has the parents that it merges.
+    #[arg(long, value_name = "WHERE", env = "GGRAFT_GPU_PARENTS", default_value = "auto")]
+    pub gpu_parents: ParentsOnArg,
     /// (-np) Sequences decoded side by side; by default 32, and 8 for each model that is served.
     #[arg(long, value_name = "N", env = "GGRAFT_PARALLEL", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub parallel: Option<u32>,
@@ -374,6 +398,7 @@ impl ComputeArgs {
             batch: self.batch_size,
             ubatch: self.ubatch_size,
             gpu_layers: self.gpu_layers,
+            gpu_parents: self.gpu_parents.into(),
         }
     }
 }

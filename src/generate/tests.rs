@@ -8,9 +8,10 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::*;
-use crate::model::{ContextSize, Grammar, Live, Settings, Vocabulary, log_to_stderr};
+use crate::model::{ContextSize, Grammar, Live, ParentsOn, Settings, Vocabulary, log_to_stderr};
 
-const SETTINGS: Settings = Settings { threads: 1, batch: 512, ubatch: 512, gpu_layers: 0 };
+const SETTINGS: Settings =
+    Settings { threads: 1, batch: 512, ubatch: 512, gpu_layers: 0, gpu_parents: ParentsOn::Auto };
 const PROMPT: &str = "Question: Tom has 5 apples. He buys 7 more. How many apples does Tom have?\nAnswer:";
 
 fn quickstart(file: &str) -> PathBuf {

@@ -35,6 +35,12 @@ pub enum ModelError {
         /// Its own words.
         reason: String,
     },
+    /// An accelerator failed while tensors were merged on it.
+    #[error("the device could not merge: {reason}; try again with `--gpu-layers 0`, or fewer layers")]
+    Device {
+        /// Its own words.
+        reason: String,
+    },
     /// A hop's gain that has no effect in llama.cpp.
     #[error(
         "llama.cpp does not read `{tensor}` in this architecture, so the hop's scale would be lost; leave out `scale`"

@@ -91,12 +91,15 @@ impl Live {
     }
 
     /// Makes `plan` the running model. One of the same shape is merged into the live weights; another is loaded anew. Shared weights stay
-    /// where they are either way: a path that only goes through known blocks in another order moves none.
+    /// where they are either way: a path that only goes through known blocks in another order moves none. All plans of one live model are
+    /// over the same parents.
     ///
     /// # Errors
     /// [`ModelError`]; if it comes from a changed parent, the old weights are still whole.
     pub fn swap(&mut self, plan: &Plan, parents: &[Parent]) -> Result<Swap, ModelError> {
         let start = Instant::now();
+        // Devices may still be at the last batch.
+        self.context.synchronize();
         let same_shape = self.image.as_ref().is_some_and(|i| i.has_shape_of(plan));
         if same_shape && plan.shares() && self.weights.is_none() {
             self.weights = Some(Weights::of(&self.model, false)?);
@@ -306,7 +309,9 @@ impl Loaded {
         {
             return Err(ModelError::Unread { tensor: tensor.info.name.clone() });
         }
-        let mut offloaded = weights.as_ref().and_then(Offloaded::of);
+        let mut offloaded = weights.as_ref().and_then(|weights| Offloaded::of(weights, settings.gpu_parents));
+        // Before parents take what is left of a device's memory.
+        let context = new_context(&model, settings, size)?;
         let fill = match early {
             Some(fill) => fill,
             None => merge(plan, parents, &mut image, pool, offloaded.as_mut())?.0,
@@ -314,7 +319,6 @@ impl Loaded {
         if weights.is_some() {
             image.release_shared(&on_host(plan, offloaded.as_ref()));
         }
-        let context = new_context(&model, settings, size)?;
         Ok(Self { image, fill, model, context, weights, offloaded })
     }
 }
@@ -330,7 +334,7 @@ fn merge(
     let start = Instant::now();
     let mut fill = image.fill(&on_host(plan, offloaded.as_deref()), parents, pool)?;
     let Some(offloaded) = offloaded else { return Ok((fill, false)) };
-    let sent = offloaded.fill(plan, parents);
+    let sent = offloaded.fill(plan, parents)?;
     fill.bytes_read += sent.fill.bytes_read;
     fill.bytes_written += sent.fill.bytes_written;
     fill.elapsed = start.elapsed();

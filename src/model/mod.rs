@@ -35,6 +35,20 @@ pub struct Settings {
     pub ubatch: u32,
     /// `--gpu-layers`.
     pub gpu_layers: i32,
+    /// `--gpu-parents`.
+    pub gpu_parents: ParentsOn,
+}
+
+/// Where accelerators that merge themselves have the parents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ParentsOn {
+    /// On the device while there is room for them, else on the host.
+    #[default]
+    Auto,
+    /// On the device, sent once.
+    Device,
+    /// On the host, sent for each merge.
+    Host,
 }
 
 impl Settings {

@@ -10,9 +10,10 @@ use super::*;
 mod choice;
 mod text;
 
-use crate::model::{LlamaBatch, ModelError, Settings, log_to_stderr, most_likely};
+use crate::model::{LlamaBatch, ModelError, ParentsOn, Settings, log_to_stderr, most_likely};
 
-const SETTINGS: Settings = Settings { threads: 1, batch: 2048, ubatch: 512, gpu_layers: 0 };
+const SETTINGS: Settings =
+    Settings { threads: 1, batch: 2048, ubatch: 512, gpu_layers: 0, gpu_parents: ParentsOn::Auto };
 const MAX_TOKENS: usize = 48;
 
 fn quickstart(file: &str) -> PathBuf {

@@ -8,7 +8,7 @@ use std::{env, fs};
 use ggraft::disk::written_bytes;
 use ggraft::generate::Request;
 use ggraft::gguf::Parent;
-use ggraft::model::{ContextSize, Live, LlamaToken, Settings, Vocabulary, log_to_stderr};
+use ggraft::model::{ContextSize, Live, LlamaToken, ParentsOn, Settings, Vocabulary, log_to_stderr};
 use ggraft::plan::{Plan, Siblings};
 use ggraft::recipe::Recipe;
 use ggraft::score::{Progress, generate, negative_log_likelihoods};
@@ -18,7 +18,8 @@ use crate::support::{lines, quickstart};
 /// Set for the process that measures: other tests in it would be measured too.
 pub const ALONE: &str = "GGRAFT_TEST_ALONE";
 /// One thread: with more, llama.cpp waits in loops for threads that other tests keep from running.
-pub const SETTINGS: Settings = Settings { threads: 1, batch: 512, ubatch: 512, gpu_layers: 0 };
+pub const SETTINGS: Settings =
+    Settings { threads: 1, batch: 512, ubatch: 512, gpu_layers: 0, gpu_parents: ParentsOn::Auto };
 const SIZE: ContextSize = ContextSize { sequences: 4, tokens: 256 };
 const SWAPS: usize = 200;
 

@@ -3,8 +3,12 @@
 //! llama.cpp makes room on the device for every tensor of every hop, and that room stays. But hops that share a tensor read it from one
 //! place, so that it is merged and sent once, and what is on the device already is not sent again.
 
+#[cfg(feature = "cuda")]
+mod cuda;
 mod places;
 mod staging;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 
@@ -13,6 +17,7 @@ use self::staging::Staging;
 use super::weights::{Weight, Weights};
 use crate::gguf::Parent;
 use crate::image::Fill;
+use crate::model::{ModelError, ParentsOn};
 use crate::plan::{Content, Home, Plan, PlannedTensor};
 
 /// The tensors of one model that are on devices.
@@ -22,6 +27,8 @@ pub(super) struct Offloaded {
     /// The tensors, in the order of their own places.
     readers: Vec<Reader>,
     staging: Staging,
+    #[cfg(feature = "cuda")]
+    cuda: cuda::Cuda,
 }
 
 /// A tensor of llama.cpp's.
@@ -34,6 +41,12 @@ struct Reader {
     place: usize,
 }
 
+/// A tensor to merge, and llama.cpp's that it becomes.
+struct Work<'a> {
+    weight: Weight,
+    tensor: &'a PlannedTensor,
+}
+
 /// What a fill has done.
 pub(super) struct Sent {
     /// What it cost.
@@ -43,8 +56,9 @@ pub(super) struct Sent {
 }
 
 impl Offloaded {
-    /// Those of `weights`, if there are any.
-    pub fn of(weights: &Weights) -> Option<Self> {
+    /// Those of `weights`, if there are any; devices that merge themselves read their parents where `parents` says.
+    #[cfg_attr(not(feature = "cuda"), expect(unused_variables, reason = "only CUDA devices merge themselves"))]
+    pub fn of(weights: &Weights, parents: ParentsOn) -> Option<Self> {
         let (mut places, mut readers) = (Vec::new(), Vec::new());
         for (place, (name, weight)) in weights.on_devices().enumerate() {
             let (buffer, extents) = weight.room();
@@ -52,7 +66,13 @@ impl Offloaded {
             let on_host = weights.is_mapped(name);
             readers.push(Reader { name: name.to_owned(), weight: weight.clone(), on_host, place });
         }
-        (!readers.is_empty()).then(|| Self { places, readers, staging: Staging::default() })
+        (!readers.is_empty()).then(|| Self {
+            places,
+            readers,
+            staging: Staging::default(),
+            #[cfg(feature = "cuda")]
+            cuda: cuda::Cuda::new(parents),
+        })
     }
 
     /// `plan` with what only devices compute with at home there.
@@ -68,8 +88,11 @@ impl Offloaded {
     }
 
     /// Merges what `plan` needs on the devices and is not there yet, and lets every tensor read from its place. Parents must be unchanged
-    /// and the plan be one that this model was loaded for.
-    pub fn fill(&mut self, plan: &Plan, parents: &[Parent]) -> Sent {
+    /// and the same in every call, the plan be one that this model was loaded for, and nothing compute with it.
+    ///
+    /// # Errors
+    /// [`ModelError::Device`] with the device's own reason; nothing counts as being there then.
+    pub fn fill(&mut self, plan: &Plan, parents: &[Parent]) -> Result<Sent, ModelError> {
         let by_name: HashMap<&str, &PlannedTensor> = plan.tensors.iter().map(|t| (&*t.info.name, t)).collect();
         let wanted: Vec<&PlannedTensor> = self.readers.iter().map(|reader| by_name[&*reader.name]).collect();
         let chosen = choose(&self.places, &wanted, |i| !self.readers[i].weight.is_viewed());
@@ -85,10 +108,25 @@ impl Offloaded {
                 to.content = Some(Content::of(tensor));
                 sent.fill.bytes_read += tensor.source_bytes(parents);
                 sent.fill.bytes_written += tensor.info.bytes;
-                work.push((reader.weight.clone(), tensor));
+                work.push(Work { weight: reader.weight.clone(), tensor });
             }
         }
+        self.send(work, parents).inspect_err(|_| self.places.iter_mut().for_each(|place| place.content = None))?;
+        Ok(sent)
+    }
+
+    /// Merges: with a device's own kernels beside the host.
+    #[cfg(feature = "cuda")]
+    fn send(&mut self, work: Vec<Work>, parents: &[Parent]) -> Result<(), ModelError> {
+        let rest = self.cuda.send(work, parents)?;
+        self.staging.send(&rest, parents);
+        self.cuda.wait()
+    }
+
+    /// Merges on the host.
+    #[cfg(not(feature = "cuda"))]
+    fn send(&mut self, work: Vec<Work>, parents: &[Parent]) -> Result<(), ModelError> {
         self.staging.send(&work, parents);
-        sent
+        Ok(())
     }
 }

@@ -8,9 +8,10 @@ use std::{slice, thread};
 
 use llama_cpp_sys_2 as sys;
 
-use super::super::weights::Weight;
+use super::Work;
 use crate::gguf::Parent;
 use crate::image::{chunk, compute};
+use crate::model::weights::Weight;
 use crate::plan::PlannedTensor;
 
 /// Bytes merged before they are sent, at least one chunk: long enough for a transfer to run at full speed.
@@ -26,11 +27,11 @@ pub(super) struct Staging {
 
 impl Staging {
     /// Merges every tensor and sends it to where its weight points.
-    pub fn send(&mut self, work: &[(Weight, &PlannedTensor)], parents: &[Parent]) {
-        let Some((first, _)) = work.first() else { return };
-        let longest = work.iter().map(|(_, tensor)| piece_bytes(tensor)).max().unwrap_or(0);
+    pub fn send(&mut self, work: &[Work], parents: &[Parent]) {
+        let Some(first) = work.first() else { return };
+        let longest = work.iter().map(|work| piece_bytes(work.tensor)).max().unwrap_or(0);
         if self.buffers.iter().any(|buffer| buffer.bytes < longest) || self.buffers.is_empty() {
-            self.buffers = (0..PIECES).map(|_| HostBuffer::new(first, longest)).collect();
+            self.buffers = (0..PIECES).map(|_| HostBuffer::new(&first.weight, longest)).collect();
         }
         let (merged, to_send) = channel::<(&Weight, usize, usize, &mut HostBuffer)>();
         let (give_back, free) = channel();
@@ -46,7 +47,7 @@ impl Staging {
                     let _ = give_back.send(buffer);
                 }
             });
-            for (weight, tensor) in work {
+            for Work { weight, tensor } in work {
                 for elements in pieces(tensor) {
                     let at = |element| tensor.info.ty.row_size(element).expect("pieces are whole blocks");
                     let (offset, bytes) = (at(elements.start), at(elements.len()));

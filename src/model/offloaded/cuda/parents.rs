@@ -1,0 +1,165 @@
+//! The parents in a device's memory: bytes on the host in, addresses on the device out.
+//!
+//! What fits stays there from one recipe to the next. The rest is sent anew for each tensor, while the one before is merged.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use cudarc::driver::{
+    CudaContext, CudaEvent, CudaSlice, CudaStream, CudaViewMut, DevicePtr, DriverError, PinnedHostSlice,
+};
+use rayon::prelude::*;
+
+use crate::model::ParentsOn;
+
+/// Bytes of a piece on its way to the device: long enough for a transfer to run at full speed.
+const PIECE: usize = 32 << 20;
+/// Bytes that one thread copies at a time.
+const PART: usize = 1 << 20;
+/// Tensors start at multiples of this.
+const ALIGNMENT: usize = 256;
+/// Of the device's memory, the part that is left to llama.cpp's contexts.
+const RESERVE: usize = 16;
+
+/// What has been sent to one device.
+pub(super) struct Parents {
+    context: Arc<CudaContext>,
+    on: ParentsOn,
+    transfers: Transfers,
+    /// What stays, by its address on the host.
+    resident: HashMap<usize, CudaSlice<u8>>,
+    rooms: [Room; 2],
+    /// The next of `rooms`.
+    room: usize,
+}
+
+/// Memory for what one tensor is merged from, if that does not stay.
+#[derive(Default)]
+struct Room {
+    memory: Option<CudaSlice<u8>>,
+    /// After this nothing reads it any more.
+    read: Option<CudaEvent>,
+}
+
+impl Parents {
+    pub fn new(context: &Arc<CudaContext>, on: ParentsOn) -> Result<Self, DriverError> {
+        let (resident, rooms) = (HashMap::new(), Default::default());
+        Ok(Self { context: Arc::clone(context), on, transfers: Transfers::new(context)?, resident, rooms, room: 0 })
+    }
+
+    /// Keeps `tensors` on the device if there is room for all of them, or if that is asked for.
+    pub fn settle<'a>(&mut self, tensors: impl Iterator<Item = &'a [u8]>) -> Result<(), DriverError> {
+        let mut new: HashMap<usize, &[u8]> = tensors.map(|tensor| (key(tensor), tensor)).collect();
+        new.retain(|key, _| !self.resident.contains_key(key));
+        let wanted: usize = new.values().map(|tensor| padded(tensor)).sum();
+        let (free, total) = self.context.mem_get_info()?;
+        let settles = match self.on {
+            ParentsOn::Auto => wanted < free.saturating_sub(total / RESERVE),
+            ParentsOn::Device => true,
+            ParentsOn::Host => false,
+        };
+        if settles {
+            for (key, tensor) in new {
+                let mut memory = self.transfers.alloc(tensor.len())?;
+                self.transfers.send(tensor, memory.as_view_mut())?;
+                self.resident.insert(key, memory);
+            }
+            self.transfers.stream.synchronize()?;
+        }
+        Ok(())
+    }
+
+    /// Where the bytes of `tensors` are on the device for what is queued on `stream` from here until [`Parents::release`].
+    pub fn bring(&mut self, tensors: &[&[u8]], stream: &CudaStream) -> Result<Vec<u64>, DriverError> {
+        let missing = tensors.iter().filter(|tensor| !self.resident.contains_key(&key(tensor)));
+        let bytes: usize = missing.map(|tensor| padded(tensor)).sum();
+        let room = &mut self.rooms[self.room];
+        if bytes > 0 {
+            if let Some(read) = room.read.take() {
+                self.transfers.stream.wait(&read)?;
+            }
+            if room.memory.as_ref().is_none_or(|memory| memory.len() < bytes) {
+                room.memory = Some(self.transfers.alloc(bytes)?);
+            }
+        }
+        let mut addresses = Vec::with_capacity(tensors.len());
+        let mut end = 0;
+        for tensor in tensors {
+            match (self.resident.get(&key(tensor)), &mut room.memory) {
+                (Some(memory), _) => addresses.push(memory.device_ptr(stream).0),
+                (None, Some(memory)) => {
+                    let start = end;
+                    end += padded(tensor);
+                    self.transfers.send(tensor, memory.slice_mut(start..start + tensor.len()))?;
+                    addresses.push(memory.device_ptr(stream).0 + start as u64);
+                }
+                (None, None) => unreachable!("made for what is missing"),
+            }
+        }
+        if bytes > 0 {
+            stream.wait(&self.transfers.stream.record_event(None)?)?;
+        }
+        Ok(addresses)
+    }
+
+    /// Notes that what is queued on `stream` so far is all that reads what was brought last.
+    pub fn release(&mut self, stream: &CudaStream) -> Result<(), DriverError> {
+        self.rooms[self.room].read = Some(stream.record_event(None)?);
+        self.room = (self.room + 1) % self.rooms.len();
+        Ok(())
+    }
+}
+
+/// What tells a parent's tensor from all others: where its bytes are mapped.
+fn key(tensor: &[u8]) -> usize {
+    tensor.as_ptr() as usize
+}
+
+fn padded(tensor: &[u8]) -> usize {
+    tensor.len().next_multiple_of(ALIGNMENT)
+}
+
+/// The way to a device, through memory that it reads from directly: one piece is filled while the other is on its way.
+struct Transfers {
+    stream: Arc<CudaStream>,
+    pieces: [Piece; 2],
+    /// The next of `pieces`.
+    next: usize,
+}
+
+struct Piece {
+    memory: PinnedHostSlice<u8>,
+    /// After this it may be filled again.
+    sent: Option<CudaEvent>,
+}
+
+impl Transfers {
+    fn new(context: &Arc<CudaContext>) -> Result<Self, DriverError> {
+        // SAFETY: filled before it is read.
+        let piece = || Ok::<_, DriverError>(Piece { memory: unsafe { context.alloc_pinned(PIECE) }?, sent: None });
+        Ok(Self { stream: context.new_stream()?, pieces: [piece()?, piece()?], next: 0 })
+    }
+
+    /// Memory on the device, given back in the order of this stream.
+    fn alloc(&self, bytes: usize) -> Result<CudaSlice<u8>, DriverError> {
+        // SAFETY: filled before it is read.
+        unsafe { self.stream.alloc(bytes) }
+    }
+
+    /// Queues the way of `bytes` to `to`, which is as long.
+    fn send(&mut self, bytes: &[u8], mut to: CudaViewMut<u8>) -> Result<(), DriverError> {
+        for (number, bytes) in bytes.chunks(PIECE).enumerate() {
+            let piece = &mut self.pieces[self.next];
+            self.next = (self.next + 1) % self.pieces.len();
+            if let Some(sent) = piece.sent.take() {
+                sent.synchronize()?;
+            }
+            let memory = &mut piece.memory.as_mut_slice()?[..bytes.len()];
+            memory.par_chunks_mut(PART).zip(bytes.par_chunks(PART)).for_each(|(to, from)| to.copy_from_slice(from));
+            let start = number * PIECE;
+            self.stream.memcpy_htod(memory, &mut to.slice_mut(start..start + bytes.len()))?;
+            piece.sent = Some(self.stream.record_event(None)?);
+        }
+        Ok(())
+    }
+}
