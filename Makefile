@@ -6,9 +6,10 @@ MODELS   = $(CURDIR)/target/models
 CLIENTS  = $(CURDIR)/target/clients
 HARNESS  = $(CURDIR)/target/harness
 LLAMA    = $(CURDIR)/target/llama
+CUDA     = $(CURDIR)/target/cuda-toolkit
 DATA    ?= recipes/tasks
 
-.PHONY: help deps build quickstart playground paper-table real-study racing-table test test-arm test-clients check bench bench-score bench-serve compare-harness models clients
+.PHONY: help deps build cuda cuda-check quickstart playground paper-table real-study racing-table test test-arm test-clients check bench bench-score bench-serve compare-harness models clients
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -18,6 +19,12 @@ deps: ## Install or name the system packages that building needs
 
 build: deps ## Build target/release/ggraft (llama.cpp included: some minutes the first time)
 	$(CARGO) build --release --locked
+
+cuda: deps ## Build target/cuda/release/ggraft, for CUDA GPUs (their compiler comes from PyPI where there is none)
+	@sh scripts/cuda.sh $(CUDA) $(CARGO) build --release --locked --features cuda --target-dir target/cuda
+
+cuda-check: ## Compile the CUDA kernels for every kind of GPU, without llama.cpp
+	@sh scripts/cuda.sh $(CUDA) sh kernels/cuda/build.sh target/merge.fatbin
 
 quickstart: build ## Evolve a recipe from the three small models in recipes/quickstart
 	$(GGRAFT) evolve recipes/quickstart/evolve.yaml --out $(OUT) $$(test -e $(OUT)/journal.sqlite && echo --resume)
