@@ -110,7 +110,7 @@ impl Live {
                 let (fill, moved) = merge(plan, parents, image, &mut self.pool, self.offloaded.as_mut())?;
                 if moved {
                     // Backends keep graphs whose addresses they have looked at once.
-                    self.context = new_context(&self.model, self.settings, self.size)?;
+                    self.renew_context(self.size)?;
                 }
                 // What tokens came to is as large as a model; it is left to be overwritten.
                 if !matches!(self.context.clear_kv_cache_seq(None, None, None), Ok(true)) {
@@ -161,9 +161,20 @@ impl Live {
     /// [`ModelError::Context`]; the old context is then kept.
     pub fn resize(&mut self, size: ContextSize) -> Result<(), ModelError> {
         if self.size != size {
-            self.context = new_context(&self.model, self.settings, size)?;
+            self.renew_context(size)?;
             self.size = size;
         }
+        Ok(())
+    }
+
+    /// A new context in place of the old one, which stays if there is no room for another.
+    fn renew_context(&mut self, size: ContextSize) -> Result<(), ModelError> {
+        let renew = || new_context(&self.model, self.settings, size);
+        self.context = renew().or_else(|error| {
+            // Parents on a device are there for speed alone.
+            let released = self.offloaded.as_mut().is_some_and(Offloaded::release_parents);
+            if released { renew() } else { Err(error) }
+        })?;
         Ok(())
     }
 

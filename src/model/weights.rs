@@ -130,6 +130,20 @@ impl Weight {
         (tensor.buffer, tensor.ne)
     }
 
+    /// ggml's name for the buffer that it is in.
+    #[cfg(feature = "cuda")]
+    pub(super) fn buffer_name(&self) -> &CStr {
+        // SAFETY: the model that owns the buffer is alive; names are C strings of the backend's.
+        unsafe { CStr::from_ptr(sys::ggml_backend_buffer_name(self.room().0)) }
+    }
+
+    /// Where it reads from.
+    #[cfg(feature = "cuda")]
+    pub(super) fn address(&self) -> *mut c_void {
+        // SAFETY: the model that owns the tensor is alive.
+        unsafe { self.tensor.as_ref() }.data
+    }
+
     /// The device that it is on.
     pub(super) fn device(&self) -> sys::ggml_backend_dev_t {
         // SAFETY: the model that owns the tensor is alive, and so is its buffer.

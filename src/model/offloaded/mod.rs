@@ -115,6 +115,14 @@ impl Offloaded {
         Ok(sent)
     }
 
+    /// Gives back what devices have of the parents; whether there was anything.
+    pub fn release_parents(&mut self) -> bool {
+        #[cfg(feature = "cuda")]
+        return self.cuda.release_parents();
+        #[cfg(not(feature = "cuda"))]
+        false
+    }
+
     /// Merges: with a device's own kernels beside the host.
     #[cfg(feature = "cuda")]
     fn send(&mut self, work: Vec<Work>, parents: &[Parent]) -> Result<(), ModelError> {

@@ -12,20 +12,22 @@ use std::sync::Arc;
 use cudarc::driver::sys::CUfunction_attribute;
 use cudarc::driver::{CudaContext, CudaFunction, CudaStream, DeviceRepr, DriverError, LaunchConfig, PushKernelArg};
 use cudarc::nvrtc::Ptx;
-use ggraft_kernels::cuda::{Job, KERNELS, Launch};
+use ggraft_kernels::cuda::{Job, KERNELS, Launch, Place, SHARED_BYTES};
+use ggraft_kernels::{Source, Tensor};
 
 use self::parents::Parents;
 use super::Work;
 use crate::gguf::Parent;
-use crate::model::ModelError;
+use crate::model::{ModelError, ParentsOn};
+use crate::plan::PlannedTensor;
 
 /// The kernels, compiled for every kind of device by the build.
 const IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/merge.fatbin"));
 
 /// The devices that have been asked so far, by ggml's number; none for one that cannot.
-#[derive(Default)]
 pub(super) struct Cuda {
     devices: HashMap<usize, Option<Device>>,
+    parents: ParentsOn,
 }
 
 /// What a kernel takes.
@@ -37,6 +39,11 @@ struct Argument(Job);
 unsafe impl DeviceRepr for Argument {}
 
 impl Cuda {
+    /// No device yet.
+    pub fn new(parents: ParentsOn) -> Self {
+        Self { devices: HashMap::new(), parents }
+    }
+
     /// Starts merging what kernels can; returns the rest. [`Cuda::wait`] ends it.
     ///
     /// # Errors
@@ -45,18 +52,23 @@ impl Cuda {
         let mut rest = Vec::new();
         let mut by_device: HashMap<usize, Vec<Work>> = HashMap::new();
         for work in work {
-            match ordinal(&work.weight.buffer_name()) {
+            match ordinal(work.weight.buffer_name()) {
                 Some(ordinal) => by_device.entry(ordinal).or_default().push(work),
                 None => rest.push(work),
             }
         }
         for (ordinal, work) in by_device {
-            match self.devices.entry(ordinal).or_insert_with(|| Device::open(ordinal).ok()) {
+            match self.devices.entry(ordinal).or_insert_with(|| Device::open(ordinal, self.parents).ok()) {
                 Some(device) => rest.extend(device.send(work, parents).map_err(failed)?),
                 None => rest.extend(work),
             }
         }
         Ok(rest)
+    }
+
+    /// Gives back what devices have of the parents; whether there was anything.
+    pub fn release_parents(&mut self) -> bool {
+        self.devices.values_mut().flatten().filter(|device| device.parents.release_all()).count() > 0
     }
 
     /// Waits until everything is merged.
@@ -68,6 +80,7 @@ impl Cuda {
     }
 }
 
+/// What CUDA says, as an error of this stage.
 fn failed(error: DriverError) -> ModelError {
     ModelError::Device { reason: error.to_string() }
 }
@@ -84,40 +97,63 @@ struct Device {
 }
 
 impl Device {
-    fn open(ordinal: usize) -> Result<Self, DriverError> {
+    fn open(ordinal: usize, on: ParentsOn) -> Result<Self, DriverError> {
         let context = CudaContext::new(ordinal)?;
-        // SAFETY: all memory of ours is used on the streams of one device, ordered by the events that are recorded here.
+        // SAFETY: all memory of ours is used on two streams, which the events that are recorded here keep in order.
         unsafe { context.disable_event_tracking() };
         let module = context.load_module(Ptx::from_binary(IMAGE.to_vec()))?;
         let kernel = |name: &&'static CStr| {
-            let function = module.load_function(name.to_str().expect("names are ASCII"))?;
-            function.set_attribute(
-                CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
-                ggraft_kernels::cuda::MAX_SHARED_BYTES as i32,
-            )?;
-            Ok((*name, function))
+            let kernel = module.load_function(&name.to_string_lossy())?;
+            let most = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            kernel.set_attribute(most, SHARED_BYTES as i32)?;
+            Ok((*name, kernel))
         };
         let kernels = KERNELS.iter().map(kernel).collect::<Result<_, DriverError>>()?;
-        let stream = context.new_stream()?;
-        Ok(Self { parents: Parents::new(&context)?, stream, kernels })
+        Ok(Self { stream: context.new_stream()?, kernels, parents: Parents::new(&context, on)? })
     }
 
     /// Starts the kernels of what has one; returns the rest.
     fn send<'a>(&mut self, work: Vec<Work<'a>>, parents: &'a [Parent]) -> Result<Vec<Work<'a>>, DriverError> {
-        let (mine, rest): (Vec<_>, Vec<_>) = work.into_iter().partition(|work| launch(work, parents, None).is_some());
-        self.parents.make_room(mine.iter().flat_map(|work| bytes(work, parents)))?;
-        for work in &mine {
-            let addresses = self.parents.bring(&bytes(work, parents), &self.stream)?;
-            let Launch { kernel, job, grid, threads, shared_bytes } =
-                launch(work, parents, Some(&addresses)).expect("partitioned by this");
-            let config =
-                LaunchConfig { grid_dim: (grid, 1, 1), block_dim: (threads, 1, 1), shared_mem_bytes: shared_bytes };
-            let argument = Argument(job);
-            // SAFETY: the job's addresses are those of the parents' bytes, which stay until the stream is done, and of llama.cpp's tensor,
-            // which nothing computes with meanwhile; all are as long as the job says.
-            unsafe { self.stream.launch_builder(&self.kernels[kernel]).arg(&argument).launch(config)? };
-            self.parents.used(&self.stream)?;
+        let (mut mine, mut rest) = (Vec::new(), Vec::new());
+        for work in work {
+            match sources(work.tensor, parents).filter(|sources| launch(&work, sources, |_| 0).is_some()) {
+                Some(sources) => mine.push((work, sources)),
+                None => rest.push(work),
+            }
+        }
+        self.parents.settle(mine.iter().flat_map(|(_, sources)| sources.iter().map(|source| source.data)))?;
+        for (work, sources) in &mine {
+            let data: Vec<&[u8]> = sources.iter().map(|source| source.data).collect();
+            let addresses = self.parents.bring(&data, &self.stream)?;
+            let launch = launch(work, sources, |i| addresses[i]).expect("aligned as the kernels want it");
+            let config = LaunchConfig {
+                grid_dim: (launch.grid, 1, 1),
+                block_dim: (launch.threads, 1, 1),
+                shared_mem_bytes: launch.shared_bytes,
+            };
+            let argument = Argument(launch.job);
+            // SAFETY: the kernel takes this one argument. Its addresses are those of the parents' bytes, which stay until the stream has
+            // come so far, and of llama.cpp's tensor, which nothing computes with meanwhile; all are as long as the job says.
+            unsafe { self.stream.launch_builder(&self.kernels[launch.kernel]).arg(&argument).launch(config)? };
+            self.parents.release(&self.stream)?;
         }
         Ok(rest)
     }
+}
+
+/// What the tensor is merged from, if that is whole tensors with nothing on top.
+fn sources<'a>(tensor: &'a PlannedTensor, parents: &'a [Parent]) -> Option<Vec<Tensor<'a>>> {
+    let plain = |source| match source {
+        Source::Tensor(tensor @ Tensor { low_rank: [], first: 0, .. }) => Some(tensor),
+        _ => None,
+    };
+    tensor.source_data(parents).into_iter().map(plain).collect()
+}
+
+/// The kernel for it, if there is one, with its sources at these addresses.
+fn launch(work: &Work, sources: &[Tensor], address: impl Fn(usize) -> u64) -> Option<Launch> {
+    let place = |(i, source): (usize, &Tensor)| Place { ty: source.ty, address: address(i) };
+    let places: Vec<Place> = sources.iter().enumerate().map(place).collect();
+    let destination = Place { ty: work.tensor.info.ty, address: work.weight.address() as u64 };
+    Launch::of(&work.tensor.program, &places, destination, work.tensor.elements())
 }

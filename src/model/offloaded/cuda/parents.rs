@@ -102,6 +102,14 @@ impl Parents {
         Ok(addresses)
     }
 
+    /// Gives everything back that stayed; whether there was anything. Nothing may be queued that reads it.
+    pub fn release_all(&mut self) -> bool {
+        let any = !self.resident.is_empty();
+        self.resident.clear();
+        // Memory goes back to the system when its stream has come so far.
+        any && self.transfers.stream.synchronize().is_ok()
+    }
+
     /// Notes that what is queued on `stream` so far is all that reads what was brought last.
     pub fn release(&mut self, stream: &CudaStream) -> Result<(), DriverError> {
         self.rooms[self.room].read = Some(stream.record_event(None)?);
