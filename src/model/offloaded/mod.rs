@@ -104,7 +104,8 @@ impl Offloaded {
             reader.place = place;
             // SAFETY: the place is as long as the tensor, in the same buffer, and lives as long as the model.
             unsafe { reader.weight.point(to.address) };
-            if !to.content.as_ref().is_some_and(|content| content.is_of(tensor)) {
+            // What stands alone is merged anew, as on the host.
+            if tensor.home == Home::Own || !to.content.as_ref().is_some_and(|content| content.is_of(tensor)) {
                 to.content = Some(Content::of(tensor));
                 sent.fill.bytes_read += tensor.source_bytes(parents);
                 sent.fill.bytes_written += tensor.info.bytes;
