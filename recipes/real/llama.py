@@ -32,7 +32,7 @@ class Llama:
     Attention is over interleaved pairs, as GGUF files of this architecture lay rows of `attn_q` and `attn_k` out.
     """
 
-    def __init__(self, reader, rank=0, alpha=0, adapted=(), seed=0, dtype=torch.bfloat16):
+    def __init__(self, reader, rank=0, alpha=0, adapted=(), seed=0, dtype=torch.bfloat16, device="cpu"):
         number = lambda key: value(reader, f"llama.{key}")
         self.blocks = number("block_count")
         self.heads, self.kv_heads = number("attention.head_count"), number("attention.head_count_kv")
@@ -43,14 +43,14 @@ class Llama:
         self.weights = {}
         for tensor in reader.tensors:
             values = torch.from_numpy(numpy.array(gguf.quants.dequantize(tensor.data, tensor.tensor_type), dtype=numpy.float32))
-            self.weights[tensor.name] = values if values.dim() == 1 else values.to(dtype)
+            self.weights[tensor.name] = values.to(device) if values.dim() == 1 else values.to(device, dtype)
         self.scale = alpha / rank if rank else 0.0
         self.lora = {}
         generator = torch.Generator().manual_seed(seed)
         for name in adapted:
             rows, columns = self.weights[name].shape
             a = torch.randn(rank, columns, generator=generator) / math.sqrt(columns)
-            self.lora[name] = (a.requires_grad_(), torch.zeros(rows, rank, requires_grad=True))
+            self.lora[name] = (a.to(device).requires_grad_(), torch.zeros(rows, rank, device=device, requires_grad=True))
 
     def linear(self, x, name):
         y = F.linear(x, self.weights[name])
@@ -71,7 +71,7 @@ class Llama:
         """What the head is applied to: from [sequence, place] to [sequence, place, width]."""
         count, length = tokens.shape
         angles = torch.arange(length)[:, None] * self.base ** (-torch.arange(0, self.size, 2) / self.size)
-        cos, sin = angles.cos(), angles.sin()
+        cos, sin = angles.cos().to(tokens.device), angles.sin().to(tokens.device)
         x = self.weights["token_embd.weight"][tokens].float()
         for i in range(self.blocks):
             name = lambda part: f"blk.{i}.{part}.weight"
@@ -97,8 +97,8 @@ def write_adapter(path, model, alpha, name):
     writer.add_string("adapter.type", "lora")
     writer.add_float32("adapter.lora.alpha", alpha)
     for tensor, (a, b) in model.lora.items():
-        writer.add_tensor(f"{tensor}.lora_a", a.detach().numpy().astype(numpy.float16))
-        writer.add_tensor(f"{tensor}.lora_b", b.detach().numpy().astype(numpy.float16))
+        writer.add_tensor(f"{tensor}.lora_a", a.detach().cpu().numpy().astype(numpy.float16))
+        writer.add_tensor(f"{tensor}.lora_b", b.detach().cpu().numpy().astype(numpy.float16))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -1,6 +1,7 @@
 """Trains a LoRA adapter on one skill: a llama GGUF and the skill's name go in, an adapter GGUF comes out.
 
 Usage: train.py BASE.gguf SKILL OUT.gguf [STEPS]. SKILL is one of world.py's. The loss is on answers only; the base stays as it is.
+Computes on a GPU where PyTorch has one.
 """
 
 import math
@@ -20,6 +21,7 @@ MATRICES = ("attn_q", "attn_v", "attn_output", "ffn_down")
 BATCH, RATE = 8, 2e-3
 STEPS = 220
 SEED = 1
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def batches(tokenizer, skill, steps):
@@ -39,14 +41,14 @@ def batches(tokenizer, skill, steps):
             whole = torch.tensor(prompt + answer)
             tokens[i, : len(whole) - 1] = whole[:-1]
             wanted[i, len(prompt) - 1 : len(whole) - 1] = whole[len(prompt) :]
-        yield tokens, wanted
+        yield tokens.to(DEVICE), wanted.to(DEVICE)
 
 
 def main(base, skill, out, steps=STEPS):
     reader = gguf.GGUFReader(base)
     blocks = llama.value(reader, "llama.block_count")
     adapted = [f"blk.{i}.{matrix}.weight" for i in range(blocks) for matrix in MATRICES]
-    model = llama.Llama(reader, RANK, ALPHA, adapted, SEED)
+    model = llama.Llama(reader, RANK, ALPHA, adapted, SEED, device=DEVICE)
     factors = [factor for pair in model.lora.values() for factor in pair]
     optimizer = torch.optim.AdamW(factors, lr=RATE, betas=(0.9, 0.98), weight_decay=0)
     warmup = max(1, steps // 20)
