@@ -5,11 +5,13 @@
 //! - A [`Source`] is what programs read: a tensor, perhaps with a difference of low rank, or rows gathered from several.
 //! - A [`Program`] says what one destination tensor is: a byte copy, a weighted sum, a sum of sparsified task vectors, and so on.
 //! - [`run()`] executes a program over any range of blocks; equal ranges give equal bytes on any number of threads.
+//! - [`cuda`] describes the same for a GPU's kernels, which give the same bytes.
 //! - [`stats`] has the passes whose results go *into* programs: inner products and order statistics of the sources.
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod codec;
 mod combine;
+pub mod cuda;
 mod decode;
 mod encode;
 mod fold;

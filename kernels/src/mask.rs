@@ -50,7 +50,7 @@ impl Band {
 }
 
 /// One less than the least bits that stand before the cut. Magnitudes have 31 bits: a bound beyond these lets nothing through.
-fn below(cut: Cut, index: u64) -> i32 {
+pub(crate) fn below(cut: Cut, index: u64) -> i32 {
     cut.bound(index).min(1 << 31).wrapping_sub(1).cast_signed()
 }
 

@@ -65,7 +65,7 @@ tiered! {
 
 impl Mix {
     /// What a sum is multiplied by in which vectors of these weights count.
-    fn share(self, weights: f32) -> f32 {
+    pub fn share(self, weights: f32) -> f32 {
         let divides = if self.consensus { weights != 0.0 } else { weights.abs() >= NO_WEIGHT };
         if self.normalize && divides { self.lambda / weights } else { self.lambda }
     }

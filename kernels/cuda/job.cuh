@@ -1,0 +1,57 @@
+// What one launch does: the mirror of `Job` in src/cuda.rs, field by field.
+#pragma once
+
+#include "platform.cuh"
+
+// Sources of a launch, the base of task vectors included.
+constexpr int SOURCES = 16;
+
+// Bits of `Job::flags`.
+constexpr u32 COPY = 1;       // a sum that is its one source
+constexpr u32 SCALED = 2;     // the result is multiplied by `factor`
+constexpr u32 CONSENSUS = 4;  // only task vectors that have the sign of the sum count
+constexpr u32 NORMALIZE = 8;  // divided by the weights that count
+constexpr u32 DRAWN = 16;     // two task vectors that both have random masks
+
+struct JobSource {
+    u64 address;
+    u64 bytes;
+    // Of the indices of ties, the first that is dropped: for the lower bound and for the upper one.
+    u64 ties_end[2];
+    // Magnitudes by their bits: those above `from` and not above `to` stay; first the bounds before `ties_end`, then those behind it.
+    int32_t from[2];
+    int32_t to[2];
+    // ggml's number.
+    u32 type;
+    u32 tile_bytes;
+    // Where the tile is in shared memory.
+    u32 at;
+    // Where the tile's mask is in shared memory; 0 for none.
+    u32 mask;
+    // What a sum multiplies elements by, or task vectors their differences.
+    float coefficient;
+    float weight;
+    u32 seed[2];
+    u32 stream[2];
+    // Draws below it stay.
+    u32 threshold;
+    u32 unused;
+};
+
+struct Job {
+    u64 elements;
+    u64 destination;
+    u32 sources;
+    u32 flags;
+    // Where in shared memory the merged elements are, in columns of one thread each.
+    u32 columns;
+    float constant;
+    float factor;
+    float lambda;
+    // What the sum of all task vectors is multiplied by.
+    float share;
+    u32 unused;
+    JobSource source[SOURCES];
+};
+
+static_assert(sizeof(JobSource) == 96 && sizeof(Job) == 48 + SOURCES * 96, "as in Rust");

@@ -1,0 +1,398 @@
+//! The kernels for GPUs against [`run`], byte for byte, without a GPU: they are compiled as host code, in which a block's threads take turns.
+
+use std::env;
+use std::ffi::CStr;
+use std::process::Command;
+use std::sync::LazyLock;
+
+use ggraft_kernels::cuda::{Job, KERNELS, Launch, Place};
+use ggraft_kernels::{Codecs, Cut, GgmlType, Keep, MaskKey, Program, Source, TaskVector, Term, keep_threshold, run};
+use libloading::Library;
+
+/// One block of a kernel's grid.
+type Kernel = unsafe extern "C" fn(job: *const Job, index: u64, threads: u32, shared: *mut u8);
+
+/// What tests of destinations and sources go through.
+const SOURCES: [GgmlType; 15] = {
+    use GgmlType::*;
+    [F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS]
+};
+const DESTINATIONS: [GgmlType; 11] = {
+    use GgmlType::*;
+    [F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K]
+};
+
+static KERNELS_ON_HOST: LazyLock<Library> = LazyLock::new(|| {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/cuda/merge.cu");
+    let library = concat!(env!("CARGO_TARGET_TMPDIR"), "/merge_on_host.so");
+    let compiler = env::var("CXX").unwrap_or_else(|_| "c++".into());
+    let flags = ["-x", "c++", "-O2", "-std=c++17", "-ffp-contract=off", "-shared", "-fPIC", "-o", library, source];
+    let compiled = Command::new(&compiler).args(flags).status();
+    assert!(compiled.is_ok_and(|status| status.success()), "`{compiler}` does not compile {source}");
+    // SAFETY: nothing runs when it is loaded.
+    unsafe { Library::new(library) }.expect("a library")
+});
+
+fn kernel(name: &CStr) -> Kernel {
+    // SAFETY: all kernels have this type.
+    *unsafe { KERNELS_ON_HOST.get(name.to_bytes_with_nul()) }.unwrap_or_else(|_| panic!("no kernel {name:?}"))
+}
+
+fn codecs() -> Codecs {
+    Codecs {
+        decode: |ty, _, _| panic!("no decoder for {ty}"),
+        encode: |ty, _, _| panic!("no encoder for {ty}"),
+        can_decode: |_| false,
+        can_encode: |_| false,
+    }
+}
+
+/// Bytes from an address on that is a multiple of 16, with `FENCE` behind them.
+struct Memory {
+    words: Vec<u128>,
+    len: usize,
+}
+
+const FENCE: u8 = 0xA7;
+
+impl Memory {
+    fn new(len: usize) -> Self {
+        Self { words: vec![u128::from_ne_bytes([FENCE; 16]); len / 16 + 2], len }
+    }
+
+    fn of(bytes: &[u8]) -> Self {
+        let mut memory = Self::new(bytes.len());
+        memory.all()[..bytes.len()].copy_from_slice(bytes);
+        memory
+    }
+
+    fn all(&mut self) -> &mut [u8] {
+        // SAFETY: any bytes are numbers, and numbers are bytes.
+        unsafe { std::slice::from_raw_parts_mut(self.words.as_mut_ptr().cast(), self.words.len() * 16) }
+    }
+
+    fn address(&self) -> u64 {
+        self.words.as_ptr() as u64
+    }
+
+    fn place(&self, ty: GgmlType) -> Place {
+        Place { ty, address: self.address() }
+    }
+
+    /// The bytes; panics if anything was written behind them.
+    fn bytes(&mut self) -> &[u8] {
+        let len = self.len;
+        assert!(self.all()[len..].iter().all(|b| *b == FENCE), "written behind the end");
+        &self.all()[..len]
+    }
+}
+
+struct Tensor {
+    ty: GgmlType,
+    memory: Memory,
+}
+
+impl Tensor {
+    fn new(ty: GgmlType, bytes: &[u8]) -> Self {
+        Self { ty, memory: Memory::of(bytes) }
+    }
+}
+
+fn launch(program: &Program, tensors: &[Tensor], to: &Memory, ty: GgmlType, elements: usize) -> Option<Launch> {
+    let places: Vec<Place> = tensors.iter().map(|t| t.memory.place(t.ty)).collect();
+    Launch::of(program, &places, to.place(ty), elements)
+}
+
+/// Runs the launch and `run`, and compares what they made. Returns the number of threads.
+fn assert_equal(program: &Program, tensors: &mut [Tensor], ty: GgmlType, elements: usize) -> u32 {
+    let what = || format!("{program:?} of {elements} to {ty}");
+    let mut got = Memory::new(ty.row_size(elements).unwrap());
+    let launch = launch(program, tensors, &got, ty, elements).unwrap_or_else(|| panic!("no launch for {}", what()));
+    let kernel = kernel(launch.kernel);
+    for index in 0..launch.grid {
+        let mut shared = Memory::new(launch.shared_bytes as usize);
+        // SAFETY: the job's addresses are those of `tensors` and `got`, which are as large as it says.
+        unsafe { kernel(&launch.job, u64::from(index), launch.threads, shared.all().as_mut_ptr()) };
+        shared.bytes();
+    }
+    let mut want = vec![0; got.len];
+    let sources: Vec<Source> = tensors.iter_mut().map(|t| Source::new(t.ty, t.memory.bytes())).collect();
+    run(program, &sources, ty, 0..elements, &mut want, &codecs());
+    let blocks = got.bytes().chunks(ty.type_size()).zip(want.chunks(ty.type_size()));
+    for (block, (got, want)) in blocks.enumerate() {
+        assert_eq!(got, want, "block {block} of {} by {:?}", what(), launch.kernel);
+    }
+    launch.threads
+}
+
+fn draws(seed: u32, n: usize) -> impl Iterator<Item = u32> {
+    // Weyl's sequence through a mixer of 32 bits: no state but the number.
+    (0..n as u32).map(move |i| {
+        let mut x = (i ^ seed << 24).wrapping_mul(0x9E37_79B9) ^ seed;
+        for factor in [0x21F0_AAAD, 0x735A_2D97] {
+            x = (x ^ x >> 16).wrapping_mul(factor);
+        }
+        x ^ x >> 15
+    })
+}
+
+fn noise(seed: u32, n: usize) -> Vec<f32> {
+    draws(seed, n).map(|d| (d >> 8) as f32 / 8_388_608.0 - 1.0).collect()
+}
+
+/// Weights as models have them, and what they never have: blocks of zeros, of one value, of one sign, very large and very small ones.
+fn weights(seed: u32, n: usize) -> Vec<f32> {
+    let (a, b) = (noise(2 * seed, n), noise(2 * seed + 1, n));
+    let weight = |(i, (a, b)): (usize, (&f32, &f32))| match (i / 160 + seed as usize) % 16 {
+        0 => 0.0,
+        1 => -0.0,
+        2 => 0.25,
+        3 => -0.25,
+        4 => a.abs() + 0.1,
+        5 => -a.abs() - 0.1,
+        6 if i % 37 == 0 => *a,
+        6 => 0.0,
+        7 => a * 1e-30,
+        8 => a * 1e-38,
+        9 => a * 1e-41,
+        10 => a * 1e30,
+        11 => a * b * 3000.0,
+        12 => a * b * 1e-6,
+        // Steps that make ties.
+        13 => (a * 8.0).round() / 8.0,
+        _ => a * b * 0.02,
+    };
+    a.iter().zip(&b).enumerate().map(weight).collect()
+}
+
+/// Blocks of any bits whose 16-bit numbers are finite: what no encoder would make, too.
+fn blocks(ty: GgmlType, seed: u32, elements: usize) -> Vec<u8> {
+    let mut bytes: Vec<u8> = draws(seed, ty.row_size(elements).unwrap()).map(|d| d as u8).collect();
+    for byte in bytes.chunks_mut(ty.type_size()).flatten().skip(1).step_by(2) {
+        *byte &= 0xBF;
+    }
+    bytes
+}
+
+fn f32_tensor(values: &[f32]) -> Tensor {
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    Tensor::new(GgmlType::F32, &bytes)
+}
+
+/// Weights in a type that has an encoder, or blocks of any bits.
+fn tensor(ty: GgmlType, seed: u32, elements: usize) -> Tensor {
+    if !DESTINATIONS.contains(&ty) {
+        return Tensor::new(ty, &blocks(ty, seed, elements));
+    }
+    let scale = |v: f32| if v.abs() > 1e4 { 1e4 } else { v };
+    let mut values = f32_tensor(&weights(seed, elements).into_iter().map(scale).collect::<Vec<f32>>());
+    let mut bytes = vec![0; ty.row_size(elements).unwrap()];
+    run(
+        &sum(&[1.0], 0.0),
+        &[Source::new(GgmlType::F32, values.memory.bytes())],
+        ty,
+        0..elements,
+        &mut bytes,
+        &codecs(),
+    );
+    Tensor::new(ty, &bytes)
+}
+
+fn sum(coefficients: &[f32], constant: f32) -> Program {
+    let term = |(source, coefficient): (usize, &f32)| Term { source, coefficient: *coefficient };
+    Program::Sum { terms: coefficients.iter().enumerate().map(term).collect(), constant }
+}
+
+/// Several tiles and a part of one.
+fn elements(types: &[GgmlType]) -> usize {
+    match types.iter().map(|ty| ty.block_size()).max() {
+        Some(1) => 2 * 4096 + 301,
+        Some(32) => 2 * 4096 + 2048 + 96,
+        _ => 2 * 4096 + 2048 + 768,
+    }
+}
+
+#[test]
+fn all_kernels_are_there_and_take_the_job() {
+    for name in KERNELS {
+        kernel(name);
+    }
+    // SAFETY: the function has this type.
+    let job_bytes: unsafe extern "C" fn() -> u64 = *unsafe { KERNELS_ON_HOST.get(c"job_bytes") }.unwrap();
+    // SAFETY: as above.
+    assert_eq!(unsafe { job_bytes() }, size_of::<Job>() as u64);
+}
+
+#[test]
+fn sums_of_every_type_to_every_type() {
+    for from in SOURCES {
+        for to in DESTINATIONS {
+            let n = elements(&[from, to]);
+            let mut any_bits = [Tensor::new(from, &blocks(from, 1, n)), Tensor::new(from, &blocks(from, 2, n))];
+            assert_equal(&sum(&[0.6, -1.3], 0.25), &mut any_bits, to, n);
+            let mut weights = [tensor(from, 1, n), tensor(from, 2, n)];
+            assert_equal(&sum(&[0.5, 0.5], 0.0), &mut weights, to, n);
+        }
+    }
+}
+
+#[test]
+fn every_encoder_of_weights_no_model_has() {
+    let n = 5 * 4096;
+    for to in DESTINATIONS {
+        assert_equal(&sum(&[1.0], 0.0), &mut [f32_tensor(&weights(3, n))], to, n);
+        assert_equal(&sum(&[0.3, 0.7], 0.0), &mut [f32_tensor(&weights(4, n)), f32_tensor(&weights(9, n))], to, n);
+    }
+}
+
+#[test]
+fn sums_of_any_number_of_sources_and_any_number_of_threads() {
+    let mut threads = vec![];
+    for to in DESTINATIONS {
+        for types in [&SOURCES[..1], &SOURCES[7..8], &SOURCES[3..6], &SOURCES[0..5], &SOURCES[10..15], &SOURCES[1..15]]
+        {
+            let n = elements(&[types, &[to]].concat());
+            let mut tensors: Vec<Tensor> = types.iter().zip(1..).map(|(ty, seed)| tensor(*ty, seed, n)).collect();
+            let coefficients = &noise(5, types.len());
+            let program = sum(coefficients, -0.125);
+            threads.push(assert_equal(&program, &mut tensors, to, n));
+            let scaled = Program::Scaled { program: Box::new(program), factor: -1.7 };
+            assert_equal(&scaled, &mut tensors, to, n);
+        }
+        assert_equal(&sum(&[], 0.75), &mut [], to, 4096);
+        let copy = Program::Scaled { program: Box::new(Program::Copy { source: 0 }), factor: 0.3 };
+        assert_equal(&copy, &mut [tensor(GgmlType::F32, 3, 8192)], to, 8192);
+    }
+    assert!(threads.contains(&128) && threads.contains(&64), "{threads:?}");
+}
+
+#[test]
+fn tensors_of_any_size() {
+    for n in [1, 2, 3, 31, 33, 300, 576, 2047, 2048, 2049, 4095, 4097] {
+        for (from, to) in [(0, 0), (0, 1), (1, 2), (2, 0)] {
+            let (from, to) = (SOURCES[from], SOURCES[to]);
+            assert_equal(&sum(&[0.4, 0.7], 0.0), &mut [tensor(from, 1, n), tensor(from, 2, n)], to, n);
+        }
+    }
+    for rows in [1, 2, 7, 8, 9, 63, 64, 65, 127, 128, 129] {
+        for (from, to) in
+            [(GgmlType::Q8_0, GgmlType::Q8_0), (GgmlType::Q5_0, GgmlType::Q4_1), (GgmlType::Q4_1, GgmlType::Q8_0)]
+        {
+            let n = rows * 32;
+            assert_equal(&sum(&[0.4, 0.7], 0.0), &mut [tensor(from, 1, n), tensor(from, 2, n)], to, n);
+        }
+        for (from, to) in
+            [(GgmlType::Q4_K, GgmlType::Q8_0), (GgmlType::Q6_K, GgmlType::Q6_K), (GgmlType::Q3_K, GgmlType::Q4_K)]
+        {
+            let n = rows * 256;
+            assert_equal(&sum(&[0.4, 0.7], 0.0), &mut [tensor(from, 1, n), tensor(from, 2, n)], to, n);
+        }
+    }
+}
+
+fn cut(threshold: f32, ties_end: u64) -> Cut {
+    let from = threshold.to_bits();
+    Cut { above: from + 1, from, ties_end }
+}
+
+fn keeps() -> Vec<Keep> {
+    let key = MaskKey { seed: [1, 2], stream: [3, 4] };
+    vec![
+        Keep::All,
+        Keep::Nothing,
+        Keep::Largest(cut(0.8, 900)),
+        Keep::Largest(Cut::ALL),
+        Keep::Largest(Cut::NOTHING),
+        Keep::Largest(cut(0.25, 2048)),
+        Keep::Largest(cut(0.25, u64::MAX)),
+        Keep::Band { inner: cut(1.25, 77), outer: cut(0.5, 5000) },
+        Keep::Band { inner: Cut::NOTHING, outer: cut(0.5, 4100) },
+        Keep::Random { key, threshold: keep_threshold(0.4) },
+        Keep::Random { key: MaskKey { seed: [u32::MAX, 9], stream: [0, u32::MAX] }, threshold: keep_threshold(1.0) },
+    ]
+}
+
+/// Values with ties, with zeros of both signs, and with differences of exactly zero.
+fn stepped(seed: u32, n: usize) -> Vec<f32> {
+    let step = |(i, v): (usize, f32)| if i % 5 == 0 { -0.0 } else { (v * 8.0).round() / 8.0 };
+    noise(seed, n).into_iter().enumerate().map(step).collect()
+}
+
+fn task_vectors(keeps: &[Keep], sign: f32, [consensus, normalize]: [bool; 2]) -> Program {
+    let vector = |(i, keep): (usize, &Keep)| TaskVector {
+        source: 1 + i % 3,
+        weight: sign * [0.6, 0.3, -0.2, 0.0, 1e-9][i % 5],
+        keep: *keep,
+        rescale: [1.0, 1.4, 0.7][i % 3],
+    };
+    Program::TaskVectors {
+        base: 0,
+        vectors: keeps.iter().enumerate().map(vector).collect(),
+        consensus,
+        normalize,
+        lambda: 0.7 * sign,
+    }
+}
+
+#[test]
+fn task_vectors_with_every_mask() {
+    // The last tile is whole groups of draws in one size, and not in the other.
+    for n in [2 * 4096 + 2048 + 640, 4096 + 300] {
+        let mut tensors: Vec<Tensor> = (1..5).map(|seed| f32_tensor(&stepped(seed, n))).collect();
+        for how in [[false, false], [false, true], [true, false], [true, true]] {
+            for keep in keeps() {
+                for count in [0, 1, 2, 3, 5] {
+                    for sign in [1.0, -1.0] {
+                        assert_equal(&task_vectors(&vec![keep; count], sign, how), &mut tensors, GgmlType::F32, n);
+                    }
+                }
+            }
+            for pair in keeps().windows(2) {
+                assert_equal(&task_vectors(pair, -1.0, how), &mut tensors, GgmlType::F32, n);
+            }
+            let all = task_vectors(&keeps(), 1.0, how);
+            let scaled = Program::Scaled { program: Box::new(all), factor: 1.1 };
+            let mut halves: Vec<Tensor> = (1..5).map(|seed| tensor(GgmlType::Q8_0, seed, 8192 + 96)).collect();
+            assert_equal(&scaled, &mut halves, GgmlType::Q8_0, 8192 + 96);
+        }
+    }
+}
+
+#[test]
+fn task_vectors_of_every_type_to_every_type() {
+    let keeps = keeps();
+    let (large, random) = (keeps[5], keeps[9]);
+    for (i, from) in SOURCES.into_iter().enumerate() {
+        for to in DESTINATIONS {
+            let types = [from, SOURCES[(i + 4) % 15], SOURCES[(i + 9) % 15], from];
+            let n = elements(&[types.as_slice(), &[to]].concat());
+            let mut tensors: Vec<Tensor> = types.iter().zip(1..).map(|(ty, seed)| tensor(*ty, seed, n)).collect();
+            for keeps in [&[large, random][..], &[random, random], &[random, large, Keep::All]] {
+                assert_equal(&task_vectors(keeps, 1.0, [true, true]), &mut tensors, to, n);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_has_no_kernel_is_refused() {
+    let n = 8192;
+    let tensors = [GgmlType::Q8_0, GgmlType::F32, GgmlType::IQ2_XXS].map(|ty| Tensor::new(ty, &blocks(ty, 1, n)));
+    let to = Memory::new(4 * n);
+    let of = |program: &Program, ty: GgmlType, n: usize| launch(program, &tensors, &to, ty, n);
+    let two = sum(&[0.5, 0.5], 0.0);
+    assert!(of(&two, GgmlType::Q8_0, n).is_some());
+    assert!(of(&two, GgmlType::Q8_0, n + 8).is_none(), "not whole blocks");
+    assert!(of(&two, GgmlType::Q8_0, 0).is_none(), "nothing");
+    assert!(of(&two, GgmlType::IQ4_NL, n).is_none(), "no encoder");
+    assert!(of(&sum(&[0.5, 0.5, 0.5], 0.0), GgmlType::Q8_0, n).is_none(), "no decoder");
+    assert!(of(&sum(&[0.5], 0.0), GgmlType::Q8_0, n).is_none(), "a multiple in the scales");
+    assert!(of(&sum(&[0.5], 0.0), GgmlType::Q4_0, n).is_some());
+    assert!(of(&Program::Copy { source: 0 }, GgmlType::Q8_0, n).is_none(), "bytes");
+    let many = |count| Program::Sum { terms: vec![Term { source: 0, coefficient: 0.1 }; count], constant: 0.0 };
+    assert!(of(&many(16), GgmlType::Q8_0, n).is_some() && of(&many(17), GgmlType::Q8_0, n).is_none());
+    let wide = |count| Program::Sum { terms: vec![Term { source: 1, coefficient: 0.1 }; count], constant: 0.0 };
+    assert!(of(&wide(6), GgmlType::Q8_0, n).is_some() && of(&wide(8), GgmlType::Q8_0, n).is_none());
+    let odd = tensors.each_ref().map(|t| Place { address: t.memory.address() + 8, ..t.memory.place(t.ty) });
+    assert!(Launch::of(&two, &odd, to.place(GgmlType::Q8_0), n).is_none(), "not aligned");
+}
