@@ -17,7 +17,7 @@ pub(crate) const CHUNK: usize = 64 * TILE;
 pub(super) type Job<'a> = (u64, &'a PlannedTensor);
 
 /// Asks before every fill: reading a mapped file past an end that moved kills the process.
-pub(super) fn verify_unchanged(parents: &[Parent]) -> Result<(), ImageError> {
+pub(crate) fn verify_unchanged(parents: &[Parent]) -> Result<(), ImageError> {
     Ok(parents.iter().try_for_each(Parent::verify_unchanged)?)
 }
 

@@ -23,7 +23,7 @@ mod tests;
 
 pub use error::ImageError;
 pub use export::export;
-pub(crate) use fill::{CHUNK, chunk, compute};
+pub(crate) use fill::{CHUNK, chunk, compute, verify_unchanged};
 pub use pool::Pool;
 
 /// A merged GGUF in shared memory, re-filled in place for the next recipe of the same shape.
@@ -108,7 +108,7 @@ impl Image {
     pub fn fill(&mut self, plan: &Plan, parents: &[Parent], pool: &mut Pool) -> Result<Fill, ImageError> {
         assert!(self.has_shape_of(plan), "the image was made for a plan of another shape");
         let start = Instant::now();
-        fill::verify_unchanged(parents)?;
+        verify_unchanged(parents)?;
         pool.fit(plan).map_err(|source| ImageError::Memory { bytes: plan.pool_bytes, source })?;
         let own = plan.tensors.iter().filter(|t| t.home == Home::Own).map(|t| (t.info.offset, t)).collect::<Vec<_>>();
         let shared = pool.missing(plan);

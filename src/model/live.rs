@@ -1,6 +1,5 @@
 //! A model that llama.cpp computes from right now: weights, one context, and the swap to the next recipe.
 
-use std::borrow::Cow;
 use std::mem::transmute;
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -19,7 +18,7 @@ use super::offloaded::Offloaded;
 use super::weights::Weights;
 use super::{ContextSize, ModelError, Settings, Vocabulary, log};
 use crate::gguf::Parent;
-use crate::image::{Fill, Image, Pool};
+use crate::image::{Fill, Image, Pool, verify_unchanged};
 use crate::plan::{Home, Plan};
 
 /// Most bytes of logits, or of hidden states, held at once.
@@ -328,7 +327,10 @@ impl Loaded {
             None => merge(plan, parents, &mut image, pool, offloaded.as_mut())?.0,
         };
         if weights.is_some() {
-            image.release_shared(&on_host(plan, offloaded.as_ref()));
+            match &offloaded {
+                Some(offloaded) => image.release_shared(&offloaded.claim(plan)),
+                None => image.release_shared(plan),
+            }
         }
         Ok(Self { image, fill, model, context, weights, offloaded })
     }
@@ -343,18 +345,18 @@ fn merge(
     offloaded: Option<&mut Offloaded>,
 ) -> Result<(Fill, bool), ModelError> {
     let start = Instant::now();
-    let mut fill = image.fill(&on_host(plan, offloaded.as_deref()), parents, pool)?;
-    let Some(offloaded) = offloaded else { return Ok((fill, false)) };
-    let sent = offloaded.fill(plan, parents)?;
-    fill.bytes_read += sent.fill.bytes_read;
-    fill.bytes_written += sent.fill.bytes_written;
+    let Some(offloaded) = offloaded else { return Ok((image.fill(plan, parents, pool)?, false)) };
+    verify_unchanged(parents)?;
+    // Devices work while the host does.
+    let started = offloaded.start(plan, parents)?;
+    let on_host = image.fill(&offloaded.claim(plan), parents, pool);
+    let (on_devices, moved) = (started.fill, started.moved);
+    offloaded.finish(started, parents)?;
+    let mut fill = on_host?;
+    fill.bytes_read += on_devices.bytes_read;
+    fill.bytes_written += on_devices.bytes_written;
     fill.elapsed = start.elapsed();
-    Ok((fill, sent.moved))
-}
-
-/// `plan` without what only devices compute with.
-fn on_host<'a>(plan: &'a Plan, offloaded: Option<&Offloaded>) -> Cow<'a, Plan> {
-    offloaded.map_or(Cow::Borrowed(plan), |offloaded| Cow::Owned(offloaded.claim(plan)))
+    Ok((fill, moved))
 }
 
 /// What the tensors of `plan` that stay in their parents point into.

@@ -47,12 +47,14 @@ struct Work<'a> {
     tensor: &'a PlannedTensor,
 }
 
-/// What a fill has done.
-pub(super) struct Sent {
-    /// What it cost.
+/// A fill that devices are at.
+pub(super) struct Started<'a> {
+    /// Bytes that it reads and writes.
     pub fill: Fill,
     /// Whether a tensor reads from another place than before, which graphs that were built do not know.
     pub moved: bool,
+    /// What is left to the host.
+    rest: Vec<Work<'a>>,
 }
 
 impl Offloaded {
@@ -87,33 +89,46 @@ impl Offloaded {
         plan
     }
 
-    /// Merges what `plan` needs on the devices and is not there yet, and lets every tensor read from its place. Parents must be unchanged
-    /// and the same in every call, the plan be one that this model was loaded for, and nothing compute with it.
+    /// Lets every tensor read from its place, and devices begin to merge what `plan` needs there and is not there yet. Parents must be
+    /// unchanged and the same in every call, the plan be one that this model was loaded for, and nothing compute until it is finished.
     ///
     /// # Errors
     /// [`ModelError::Device`] with the device's own reason; nothing counts as being there then.
-    pub fn fill(&mut self, plan: &Plan, parents: &[Parent]) -> Result<Sent, ModelError> {
+    pub fn start<'a>(&mut self, plan: &'a Plan, parents: &'a [Parent]) -> Result<Started<'a>, ModelError> {
         let by_name: HashMap<&str, &PlannedTensor> = plan.tensors.iter().map(|t| (&*t.info.name, t)).collect();
         let wanted: Vec<&PlannedTensor> = self.readers.iter().map(|reader| by_name[&*reader.name]).collect();
         let chosen = choose(&self.places, &wanted, |i| !self.readers[i].weight.is_viewed());
-        let mut sent = Sent { fill: Fill::default(), moved: false };
-        let mut work = Vec::new();
+        let mut started = Started { fill: Fill::default(), moved: false, rest: Vec::new() };
         for ((reader, tensor), place) in self.readers.iter_mut().zip(wanted).zip(chosen) {
             let to = &mut self.places[place];
-            sent.moved |= reader.place != place;
+            started.moved |= reader.place != place;
             reader.place = place;
             // SAFETY: the place is as long as the tensor, in the same buffer, and lives as long as the model.
             unsafe { reader.weight.point(to.address) };
             // What stands alone is merged anew, as on the host.
             if tensor.home == Home::Own || !to.content.as_ref().is_some_and(|content| content.is_of(tensor)) {
                 to.content = Some(Content::of(tensor));
-                sent.fill.bytes_read += tensor.source_bytes(parents);
-                sent.fill.bytes_written += tensor.info.bytes;
-                work.push(Work { weight: reader.weight.clone(), tensor });
+                started.fill.bytes_read += tensor.source_bytes(parents);
+                started.fill.bytes_written += tensor.info.bytes;
+                started.rest.push(Work { weight: reader.weight.clone(), tensor });
             }
         }
-        self.send(work, parents).inspect_err(|_| self.places.iter_mut().for_each(|place| place.content = None))?;
-        Ok(sent)
+        #[cfg(feature = "cuda")]
+        {
+            started.rest = self.cuda.send(started.rest, parents).inspect_err(|_| forget(&mut self.places))?;
+        }
+        Ok(started)
+    }
+
+    /// Merges the rest on the host and waits for the devices.
+    ///
+    /// # Errors
+    /// As [`Offloaded::start`].
+    pub fn finish(&mut self, started: Started, parents: &[Parent]) -> Result<(), ModelError> {
+        self.staging.send(&started.rest, parents);
+        #[cfg(feature = "cuda")]
+        self.cuda.wait().inspect_err(|_| forget(&mut self.places))?;
+        Ok(())
     }
 
     /// Gives back what devices have of the parents; whether there was anything.
@@ -123,19 +138,10 @@ impl Offloaded {
         #[cfg(not(feature = "cuda"))]
         false
     }
+}
 
-    /// Merges: with a device's own kernels beside the host.
-    #[cfg(feature = "cuda")]
-    fn send(&mut self, work: Vec<Work>, parents: &[Parent]) -> Result<(), ModelError> {
-        let rest = self.cuda.send(work, parents)?;
-        self.staging.send(&rest, parents);
-        self.cuda.wait()
-    }
-
-    /// Merges on the host.
-    #[cfg(not(feature = "cuda"))]
-    fn send(&mut self, work: Vec<Work>, parents: &[Parent]) -> Result<(), ModelError> {
-        self.staging.send(&work, parents);
-        Ok(())
-    }
+/// Whatever is there, it counts as nothing.
+#[cfg(feature = "cuda")]
+fn forget(places: &mut [Place]) {
+    places.iter_mut().for_each(|place| place.content = None);
 }
