@@ -14,7 +14,7 @@ use llama_cpp_2::token::LlamaToken;
 use memmap2::Mmap;
 
 use super::load::{Purpose, backend, load};
-use super::offloaded::Offloaded;
+use super::offloaded::{Devices, Offloaded};
 use super::weights::Weights;
 use super::{ContextSize, ModelError, Settings, Vocabulary, log};
 use crate::gguf::Parent;
@@ -30,6 +30,7 @@ pub struct Live {
     context: LlamaContext<'static>,
     weights: Option<Weights>,
     offloaded: Option<Offloaded>,
+    devices: Devices,
     model: LlamaModel,
     image: Option<Image>,
     pool: Pool,
@@ -64,8 +65,8 @@ impl Live {
         let model = load(path, &path.display().to_string(), Purpose::Weights { gpu_layers: settings.gpu_layers })?;
         let context = new_context(&model, settings, size)?;
         let (pool, maps) = (Pool::default(), Vec::new());
-        let (weights, offloaded) = (None, None);
-        Ok(Self { context, weights, offloaded, model, image: None, pool, maps, vocabulary, settings, size })
+        let (weights, offloaded, devices) = (None, None, Devices::new(settings.gpu_parents));
+        Ok(Self { context, weights, offloaded, devices, model, image: None, pool, maps, vocabulary, settings, size })
     }
 
     /// Runs `plan` as a virtual model: merged into shared memory, nothing written to disk.
@@ -81,10 +82,12 @@ impl Live {
     ) -> Result<(Self, Swap), ModelError> {
         let start = Instant::now();
         let mut pool = Pool::default();
-        let loaded = Loaded::new(plan, parents, &mut pool, settings, size)?;
+        let mut devices = Devices::new(settings.gpu_parents);
+        let loaded = Loaded::new(plan, parents, &mut pool, &mut devices, settings, size)?;
         let Loaded { image, fill, model, context, weights, offloaded } = loaded;
         let (image, maps) = (Some(image), maps(plan, parents));
-        let mut live = Self { context, weights, offloaded, model, image, pool, maps, vocabulary, settings, size };
+        let mut live =
+            Self { context, weights, offloaded, devices, model, image, pool, maps, vocabulary, settings, size };
         live.bind(plan, parents);
         Ok((live, Swap { fill, reloaded: true, elapsed: start.elapsed() }))
     }
@@ -106,7 +109,8 @@ impl Live {
         let movable = self.weights.as_ref().is_none_or(|w| plan.tensors.iter().all(|t| w.can_move(&t.info.name)));
         let (fill, reloaded) = match &mut self.image {
             Some(image) if same_shape && movable => {
-                let (fill, moved) = merge(plan, parents, image, &mut self.pool, self.offloaded.as_mut())?;
+                let on_devices = self.offloaded.as_mut().map(|offloaded| (offloaded, &mut self.devices));
+                let (fill, moved) = merge(plan, parents, image, &mut self.pool, on_devices)?;
                 if moved {
                     // Backends keep graphs whose addresses they have looked at once.
                     self.renew_context(self.size)?;
@@ -122,7 +126,7 @@ impl Live {
                 let mut other = Pool::default();
                 let fits = self.pool.fits(plan);
                 let pool = if fits { &mut self.pool } else { &mut other };
-                let loaded = Loaded::new(plan, parents, pool, self.settings, self.size)?;
+                let loaded = Loaded::new(plan, parents, pool, &mut self.devices, self.settings, self.size)?;
                 // The context before the model that it points into.
                 self.context = loaded.context;
                 (self.weights, self.offloaded) = (loaded.weights, loaded.offloaded);
@@ -168,12 +172,8 @@ impl Live {
 
     /// A new context in place of the old one, which stays if there is no room for another.
     fn renew_context(&mut self, size: ContextSize) -> Result<(), ModelError> {
-        let renew = || new_context(&self.model, self.settings, size);
-        self.context = renew().or_else(|error| {
-            // Parents on a device are there for speed alone.
-            let released = self.offloaded.as_mut().is_some_and(Offloaded::release_parents);
-            if released { renew() } else { Err(error) }
-        })?;
+        let Self { model, devices, settings, .. } = self;
+        self.context = devices.make_room(|| new_context(model, *settings, size))?;
         Ok(())
     }
 
@@ -305,6 +305,7 @@ impl Loaded {
         plan: &Plan,
         parents: &[Parent],
         pool: &mut Pool,
+        devices: &mut Devices,
         settings: Settings,
         size: ContextSize,
     ) -> Result<Self, ModelError> {
@@ -312,19 +313,23 @@ impl Loaded {
         let offloads = settings.offloads();
         // Devices take their share over while llama.cpp loads, before it can be known which that is: nothing yet.
         let early = if offloads { None } else { Some(image.fill(plan, parents, pool)?) };
-        let model = load(&image.path(), &plan.name, Purpose::Weights { gpu_layers: settings.gpu_layers })?;
+        let purpose = Purpose::Weights { gpu_layers: settings.gpu_layers };
+        let model = devices.make_room(|| load(&image.path(), &plan.name, purpose))?;
         let weights = if plan.shares() || offloads { Some(Weights::of(&model, offloads)?) } else { None };
         if let Some(weights) = &weights
             && let Some(tensor) = plan.tensors.iter().find(|t| t.is_gain() && !weights.has(&t.info.name))
         {
             return Err(ModelError::Unread { tensor: tensor.info.name.clone() });
         }
-        let mut offloaded = weights.as_ref().and_then(|weights| Offloaded::of(weights, settings.gpu_parents));
+        let mut offloaded = weights.as_ref().and_then(Offloaded::of);
         // Before parents take what is left of a device's memory.
-        let context = new_context(&model, settings, size)?;
+        let context = devices.make_room(|| new_context(&model, settings, size))?;
         let fill = match early {
             Some(fill) => fill,
-            None => merge(plan, parents, &mut image, pool, offloaded.as_mut())?.0,
+            None => {
+                let on_devices = offloaded.as_mut().map(|offloaded| (offloaded, devices));
+                merge(plan, parents, &mut image, pool, on_devices)?.0
+            }
         };
         if weights.is_some() {
             match &offloaded {
@@ -342,19 +347,19 @@ fn merge(
     parents: &[Parent],
     image: &mut Image,
     pool: &mut Pool,
-    offloaded: Option<&mut Offloaded>,
+    on_devices: Option<(&mut Offloaded, &mut Devices)>,
 ) -> Result<(Fill, bool), ModelError> {
     let start = Instant::now();
-    let Some(offloaded) = offloaded else { return Ok((image.fill(plan, parents, pool)?, false)) };
+    let Some((offloaded, devices)) = on_devices else { return Ok((image.fill(plan, parents, pool)?, false)) };
     verify_unchanged(parents)?;
     // Devices work while the host does.
-    let started = offloaded.start(plan, parents)?;
+    let started = offloaded.start(plan, parents, devices)?;
     let on_host = image.fill(&offloaded.claim(plan), parents, pool);
-    let (on_devices, moved) = (started.fill, started.moved);
-    offloaded.finish(started, parents)?;
+    let (elsewhere, moved) = (started.fill, started.moved);
+    offloaded.finish(started, parents, devices)?;
     let mut fill = on_host?;
-    fill.bytes_read += on_devices.bytes_read;
-    fill.bytes_written += on_devices.bytes_written;
+    fill.bytes_read += elsewhere.bytes_read;
+    fill.bytes_written += elsewhere.bytes_written;
     fill.elapsed = start.elapsed();
     Ok((fill, moved))
 }

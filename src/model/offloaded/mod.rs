@@ -26,6 +26,10 @@ pub(super) struct Offloaded {
     places: Vec<Place>,
     /// The tensors, in the order of their own places.
     readers: Vec<Reader>,
+}
+
+/// The ways to merge for devices, with all that is kept for the next recipe, and the next model.
+pub(super) struct Devices {
     staging: Staging,
     #[cfg(feature = "cuda")]
     cuda: cuda::Cuda,
@@ -57,10 +61,34 @@ pub(super) struct Started<'a> {
     rest: Vec<Work<'a>>,
 }
 
-impl Offloaded {
-    /// Those of `weights`, if there are any; devices that merge themselves read their parents where `parents` says.
+impl Devices {
+    /// Nothing is kept yet. Devices that merge themselves will read the parents where `parents` says.
     #[cfg_attr(not(feature = "cuda"), expect(unused_variables, reason = "only CUDA devices merge themselves"))]
-    pub fn of(weights: &Weights, parents: ParentsOn) -> Option<Self> {
+    pub fn new(parents: ParentsOn) -> Self {
+        Self {
+            staging: Staging::default(),
+            #[cfg(feature = "cuda")]
+            cuda: cuda::Cuda::new(parents),
+        }
+    }
+
+    /// What `make` gives; if it fails, what it gives without the parents on the devices, which are there for speed alone.
+    pub fn make_room<T>(&mut self, make: impl Fn() -> Result<T, ModelError>) -> Result<T, ModelError> {
+        make().or_else(|error| if self.release_parents() { make() } else { Err(error) })
+    }
+
+    /// Gives back what devices have of the parents; whether there was anything.
+    fn release_parents(&mut self) -> bool {
+        #[cfg(feature = "cuda")]
+        return self.cuda.release_parents();
+        #[cfg(not(feature = "cuda"))]
+        false
+    }
+}
+
+impl Offloaded {
+    /// Those of `weights`, if there are any.
+    pub fn of(weights: &Weights) -> Option<Self> {
         let (mut places, mut readers) = (Vec::new(), Vec::new());
         for (place, (name, weight)) in weights.on_devices().enumerate() {
             let (buffer, extents) = weight.room();
@@ -68,13 +96,7 @@ impl Offloaded {
             let on_host = weights.is_mapped(name);
             readers.push(Reader { name: name.to_owned(), weight: weight.clone(), on_host, place });
         }
-        (!readers.is_empty()).then(|| Self {
-            places,
-            readers,
-            staging: Staging::default(),
-            #[cfg(feature = "cuda")]
-            cuda: cuda::Cuda::new(parents),
-        })
+        (!readers.is_empty()).then_some(Self { places, readers })
     }
 
     /// `plan` with what only devices compute with at home there.
@@ -94,7 +116,13 @@ impl Offloaded {
     ///
     /// # Errors
     /// [`ModelError::Device`] with the device's own reason; nothing counts as being there then.
-    pub fn start<'a>(&mut self, plan: &'a Plan, parents: &'a [Parent]) -> Result<Started<'a>, ModelError> {
+    #[cfg_attr(not(feature = "cuda"), expect(unused_variables, reason = "only CUDA devices merge themselves"))]
+    pub fn start<'a>(
+        &mut self,
+        plan: &'a Plan,
+        parents: &'a [Parent],
+        devices: &mut Devices,
+    ) -> Result<Started<'a>, ModelError> {
         let by_name: HashMap<&str, &PlannedTensor> = plan.tensors.iter().map(|t| (&*t.info.name, t)).collect();
         let wanted: Vec<&PlannedTensor> = self.readers.iter().map(|reader| by_name[&*reader.name]).collect();
         let chosen = choose(&self.places, &wanted, |i| !self.readers[i].weight.is_viewed());
@@ -115,7 +143,7 @@ impl Offloaded {
         }
         #[cfg(feature = "cuda")]
         {
-            started.rest = self.cuda.send(started.rest, parents).inspect_err(|_| forget(&mut self.places))?;
+            started.rest = devices.cuda.send(started.rest, parents).inspect_err(|_| forget(&mut self.places))?;
         }
         Ok(started)
     }
@@ -124,19 +152,11 @@ impl Offloaded {
     ///
     /// # Errors
     /// As [`Offloaded::start`].
-    pub fn finish(&mut self, started: Started, parents: &[Parent]) -> Result<(), ModelError> {
-        self.staging.send(&started.rest, parents);
+    pub fn finish(&mut self, started: Started, parents: &[Parent], devices: &mut Devices) -> Result<(), ModelError> {
+        devices.staging.send(&started.rest, parents);
         #[cfg(feature = "cuda")]
-        self.cuda.wait().inspect_err(|_| forget(&mut self.places))?;
+        devices.cuda.wait().inspect_err(|_| forget(&mut self.places))?;
         Ok(())
-    }
-
-    /// Gives back what devices have of the parents; whether there was anything.
-    pub fn release_parents(&mut self) -> bool {
-        #[cfg(feature = "cuda")]
-        return self.cuda.release_parents();
-        #[cfg(not(feature = "cuda"))]
-        false
     }
 }
 
