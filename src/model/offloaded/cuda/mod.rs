@@ -68,7 +68,7 @@ impl Cuda {
 
     /// Gives back what devices have of the parents; whether there was anything.
     pub fn release_parents(&mut self) -> bool {
-        self.devices.values_mut().flatten().filter(|device| device.parents.release_all()).count() > 0
+        self.devices.values_mut().flatten().fold(false, |any, device| device.parents.release_all() || any)
     }
 
     /// Waits until everything is merged.

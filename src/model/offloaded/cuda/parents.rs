@@ -3,6 +3,7 @@
 //! What fits stays there from one recipe to the next. The rest is sent anew for each tensor, while the one before is merged.
 
 use std::collections::HashMap;
+use std::mem;
 use std::sync::Arc;
 
 use cudarc::driver::{
@@ -157,8 +158,8 @@ impl Transfers {
     /// Queues the way of `bytes` to `to`, which is as long.
     fn send(&mut self, bytes: &[u8], mut to: CudaViewMut<u8>) -> Result<(), DriverError> {
         for (number, bytes) in bytes.chunks(PIECE).enumerate() {
-            let piece = &mut self.pieces[self.next];
-            self.next = (self.next + 1) % self.pieces.len();
+            let next = (self.next + 1) % self.pieces.len();
+            let piece = &mut self.pieces[mem::replace(&mut self.next, next)];
             if let Some(sent) = piece.sent.take() {
                 sent.synchronize()?;
             }
