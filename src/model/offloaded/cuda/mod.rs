@@ -58,7 +58,13 @@ impl Cuda {
             }
         }
         for (ordinal, work) in by_device {
-            match self.devices.entry(ordinal).or_insert_with(|| Device::open(ordinal, self.parents).ok()) {
+            let open = || {
+                let warn = |error: &DriverError| {
+                    eprintln!("warning: CUDA device {ordinal} cannot merge, so that the CPU merges for it: {error}");
+                };
+                Device::open(ordinal, self.parents).inspect_err(warn).ok()
+            };
+            match self.devices.entry(ordinal).or_insert_with(open) {
                 Some(device) => rest.extend(device.send(work, parents).map_err(failed)?),
                 None => rest.extend(work),
             }
