@@ -12,7 +12,6 @@ DEVICE float nearest(float value) { return value + 12582912.0f - 12582912.0f; }
 // The second where either is NaN or both are zeros, which the ones of the language do not promise.
 DEVICE float lesser(float a, float b) { return a < b ? a : b; }
 DEVICE float greater(float a, float b) { return a > b ? a : b; }
-DEVICE float clamp(float value, float least, float greatest) { return lesser(greater(value, least), greatest); }
 DEVICE float inverse(float d) { return d == 0 ? 0 : 1.0f / d; }
 
 DEVICE u32 four(u32 a, u32 b, u32 c, u32 d) { return pick(pick(a, b, 0x0040), pick(c, d, 0x0040), 0x5410); }
@@ -140,14 +139,13 @@ template <> struct Encoder<Q5_1> {
     }
 };
 
-// Two numbers as a word, for types of 16 bits.
+// Types of 16 bits: one number, in the lower half.
 template <> struct Encoder<F16> {
-    static DEVICE u32 two(float a, float b) { return to_half(a) | (u32) to_half(b) << 16; }
+    static DEVICE u32 one(float value) { return to_half(value); }
 };
 
 template <> struct Encoder<BF16> {
-    static DEVICE u32 two(float a, float b) { return upper(a) | upper(b) << 16; }
-    static DEVICE u32 upper(float value) {
+    static DEVICE u32 one(float value) {
         const u32 upper = bits(value) >> 16;
         return value == value ? bits(value) + 0x7FFF + (upper & 1) >> 16 : upper | 64;
     }

@@ -37,6 +37,8 @@ DEVICE u32 pick(u32 low, u32 high, u32 bytes) { return __byte_perm(low, high, by
 DEVICE u32 shift_right(u32 low, u32 high, u32 by) { return __funnelshift_r(low, high, by); }
 DEVICE u32 mul_high(u32 a, u32 b) { return __umulhi(a, b); }
 DEVICE float fused(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+// Between the two; the least for NaN. Which zero a zero becomes is left open.
+DEVICE float clamp(float value, float least, float greatest) { return fminf(fmaxf(value, least), greatest); }
 
 DEVICE float from_half(u16 half) {
     float value;
@@ -114,6 +116,10 @@ DEVICE u32 pick(u32 low, u32 high, u32 bytes) {
 DEVICE u32 shift_right(u32 low, u32 high, u32 by) { return (u32) (((u64) high << 32 | low) >> (by & 31)); }
 DEVICE u32 mul_high(u32 a, u32 b) { return (u32) ((u64) a * b >> 32); }
 DEVICE float fused(float a, float b, float c) { return fmaf(a, b, c); }
+DEVICE float clamp(float value, float least, float greatest) {
+    const float low = value > least ? value : least;
+    return low < greatest ? low : greatest;
+}
 
 DEVICE float from_half(u16 half) {
     u32 magnitude = (u32) (half & 0x7FFF) << 16;
