@@ -256,7 +256,19 @@ template <class From> DEVICE void decode(const u8 *tile, int chunk, int part, fl
     From::decode(tile + chunk / CHUNKS * From::BYTES, chunk % CHUNKS * 4 + part, w);
 }
 
-// The same for a type by ggml's number.
+// The same but for the signs of zeros.
+template <class From> DEVICE void decode_but_zeros(const u8 *tile, int chunk, int part, float *w) { decode<From>(tile, chunk, part, w); }
+
+// A byte is added to 128 as so many 256ths. All products with a half precision scale are exact, so that both steps are one.
+template <> DEVICE void decode_but_zeros<Q8_0>(const u8 *tile, int chunk, int part, float *w) {
+    const u8 *block = tile + chunk * Q8_0::BYTES;
+    const float d = half_at(block) * 256.0f, middle = d * -128.5f;
+    const Eight q = eight2(block + 2 + part * 8) ^ 0x80808080;
+    UNROLL for (int i = 0; i < 8; ++i)
+        w[i] = fused(d, as_float(pick(i < 4 ? q.low : q.high, 0x43000000, 0x7404 | (i & 3) << 4)), middle);
+}
+
+// Of a type by ggml's number.
 DEVICE void decode(u32 type, const u8 *tile, int chunk, int part, float *w) {
     switch (type) {
         case 0: return decode<F32>(tile, chunk, part, w);

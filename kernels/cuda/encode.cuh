@@ -39,7 +39,7 @@ template <> struct Encoder<Q8_0> {
         const bool finite = bits(greatest) <= 0x7F7FFFFF && bits(id) <= 0x7F7FFFFF;
         u32 words[8];
         if (finite) {
-            UNROLL for (int i = 0; i < 8; ++i) words[i] = four(quantum(x[4 * i], id), quantum(x[4 * i + 1], id), quantum(x[4 * i + 2], id), quantum(x[4 * i + 3], id));
+            UNROLL for (int i = 0; i < 8; ++i) words[i] = four_small(quantum(x[4 * i], id), quantum(x[4 * i + 1], id), quantum(x[4 * i + 2], id), quantum(x[4 * i + 3], id));
         } else {
             UNROLL for (int i = 0; i < 8; ++i) words[i] = four(any_quantum(x[4 * i], id), any_quantum(x[4 * i + 1], id), any_quantum(x[4 * i + 2], id), any_quantum(x[4 * i + 3], id));
         }
@@ -48,7 +48,7 @@ template <> struct Encoder<Q8_0> {
 
     // Half away from zero: the greatest float below 0.5 makes truncation round.
     static DEVICE float rounded(float v) { return v + as_float((bits(v) & 0x80000000) | 0x3EFFFFFF); }
-    static DEVICE u32 quantum(float x, float id) { return (u32) (int) rounded(x * id); }
+    static DEVICE int quantum(float x, float id) { return (int) rounded(x * id); }
     static DEVICE u32 any_quantum(float x, float id) { return (u32) truncate(rounded(x * id)); }
 };
 

@@ -112,38 +112,76 @@ template <class Program, class To> DEVICE void merge(const Job &job, const Block
     Finish<To>::finish(job, block, columns, first, here);
 }
 
-// A sum of two sources of types known beforehand: its elements stay in registers from the one block to the other.
-template <class A, class B, class To> DEVICE void merge_two(const Job &job, const Block &block) {
-    const int tile = block.threads * 32;
-    const u64 first = block.index * tile;
-    const int here = job.elements - first < (u64) tile ? (int) (job.elements - first) : tile;
-    u8 *out = block.shared + job.columns;
+// Threads of `merge_two`.
+constexpr int TWO_THREADS = 128;
+
+// `BYTES` bytes by that many threads, all of them loaded before the first is stored.
+template <int BYTES> struct Whole {
+    static constexpr int EACH = BYTES / 16 / TWO_THREADS, REST = BYTES / 16 % TWO_THREADS;
+    static_assert(BYTES % 16 == 0, "tiles are");
+    FourWords words[EACH + 1];
+
+    DEVICE void get(const u8 *from, int t) {
+        UNROLL for (int i = 0; i < EACH; ++i) words[i] = load<FourWords>(from + 16 * (i * TWO_THREADS + t));
+        if (t < REST) words[EACH] = load<FourWords>(from + 16 * (EACH * TWO_THREADS + t));
+    }
+    DEVICE void put(u8 *to, int t) const {
+        UNROLL for (int i = 0; i < EACH; ++i) store<FourWords>(to + 16 * (i * TWO_THREADS + t), words[i]);
+        if (t < REST) store<FourWords>(to + 16 * (EACH * TWO_THREADS + t), words[EACH]);
+    }
+};
+
+// A sum of two sources of types known beforehand, without a constant: its elements stay in registers from the one block to the other. In
+// Q8_0 all zeros are the same.
+template <class A, class B> DEVICE void merge_two(const Job &job, const Block &block) {
+    constexpr int TILE = TWO_THREADS * 32;
+    constexpr int A_BYTES = TILE / A::ELEMENTS * A::BYTES, B_BYTES = TILE / B::ELEMENTS * B::BYTES, BYTES = TILE / 32 * Q8_0::BYTES;
+    const u64 first = block.index * TILE;
+    const int here = job.elements - first < (u64) TILE ? (int) (job.elements - first) : TILE;
+    const JobSource &a = job.source[0], &b = job.source[1];
+    u8 *tile_a = block.shared, *tile_b = tile_a + A_BYTES, *out = tile_b + B_BYTES;
     THREADS(t) {
-        fetch(job.source[0], block, t);
-        fetch(job.source[1], block, t);
-        copied();
+        if (here == TILE) {
+            Whole<A_BYTES> bytes_a;
+            Whole<B_BYTES> bytes_b;
+            bytes_a.get((const u8 *) a.address + block.index * A_BYTES, t);
+            bytes_b.get((const u8 *) b.address + block.index * B_BYTES, t);
+            bytes_a.put(tile_a, t);
+            bytes_b.put(tile_b, t);
+        } else {
+            fetch(a, block, t);
+            fetch(b, block, t);
+            copied();
+        }
     }
     BARRIER;
     THREADS(t) {
         if (t * 32 < here) {
-            const JobSource &a = job.source[0], &b = job.source[1];
             float merged[32];
             UNROLL for (int part = 0; part < 4; ++part) {
                 float w[8];
-                decode<A>(block.shared + a.at, t, part, w);
-                UNROLL for (int i = 0; i < 8; ++i) merged[8 * part + i] = job.constant + a.coefficient * w[i];
-                decode<B>(block.shared + b.at, t, part, w);
+                decode_but_zeros<A>(tile_a, t, part, w);
+                UNROLL for (int i = 0; i < 8; ++i) merged[8 * part + i] = a.coefficient * w[i];
+                decode_but_zeros<B>(tile_b, t, part, w);
                 UNROLL for (int i = 0; i < 8; ++i) merged[8 * part + i] += b.coefficient * w[i];
             }
-            Encoder<To>::encode(merged, out + t * To::BYTES);
+            Encoder<Q8_0>::encode(merged, out + t * Q8_0::BYTES);
         }
     }
     BARRIER;
-    u8 *to = (u8 *) job.destination + first / To::ELEMENTS * To::BYTES;
-    THREADS(t) write(out, to, here / To::ELEMENTS * To::BYTES, t, block.threads);
+    u8 *to = (u8 *) job.destination + block.index * BYTES;
+    THREADS(t) {
+        if (here == TILE) {
+            Whole<BYTES> bytes;
+            bytes.get(out, t);
+            bytes.put(to, t);
+        } else {
+            write(out, to, here / 32 * Q8_0::BYTES, t, block.threads);
+        }
+    }
 }
 
-// The same for two sources and a destination of one type of 16 bits: eight elements at a time, from memory to memory.
+// A sum of two sources of one type of 16 bits to that type: eight elements at a time, from memory to memory.
 template <class Of> DEVICE void merge_halves(const Job &job, const Block &block) {
     constexpr int PARTS = 4;
     const u64 first = block.index * block.threads * (8 * PARTS), eights = job.elements / 8;

@@ -58,7 +58,7 @@ macro_rules! kernels {
             }
         }
 
-        /// The kernel that sums two sources of just these types.
+        /// The kernel that sums two sources of just these types, by the most threads and without a constant.
         fn two(a: GgmlType, b: GgmlType, to: GgmlType) -> Option<&'static CStr> {
             match (a, b, to) {
                 $((GgmlType::$a, GgmlType::$b, GgmlType::$to) => Some($name),)*
@@ -236,7 +236,7 @@ impl Job {
                 self.constant = *constant;
                 self.sum(terms, sources)?;
                 match terms[..] {
-                    [a, b] if self.flags == 0 => {
+                    [a, b] if self.flags == 0 && *constant == 0.0 => {
                         two(sources[a.source].ty, sources[b.source].ty, to).or_else(|| sum(to))
                     }
                     _ => sum(to),
