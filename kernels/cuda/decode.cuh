@@ -10,7 +10,19 @@ struct Eight {
     u32 low, high;
 };
 
-// Eight bytes from an address that is a multiple of four, or of two: then the words around them are read.
+struct alignas(8) TwoWords {
+    u32 word[2];
+};
+
+struct alignas(16) FourWords {
+    u32 word[4];
+};
+
+// Eight bytes from an address that is a multiple of eight, of four, or of two: then the words around them are read.
+DEVICE Eight eight8(const u8 *from) {
+    const TwoWords two = load<TwoWords>(from);
+    return {two.word[0], two.word[1]};
+}
 DEVICE Eight eight4(const u8 *from) { return {load<u32>(from), load<u32>(from + 4)}; }
 DEVICE Eight eight2(const u8 *from) {
     const u32 odd = (u32) (uintptr_t) from & 2;
@@ -45,30 +57,35 @@ DEVICE Eight spread(u32 eight, int at) {
 struct F32 {
     static constexpr int ELEMENTS = 32, BYTES = 128;
     static DEVICE void decode(const u8 *block, int part, float *w) {
-        UNROLL for (int i = 0; i < 8; ++i) w[i] = load<float>(block + 32 * part + 4 * i);
+        UNROLL for (int half = 0; half < 2; ++half) {
+            const FourWords four = load<FourWords>(block + 32 * part + 16 * half);
+            UNROLL for (int i = 0; i < 4; ++i) w[4 * half + i] = as_float(four.word[i]);
+        }
     }
 };
 
 struct F16 {
     static constexpr int ELEMENTS = 32, BYTES = 64;
     static DEVICE void decode(const u8 *block, int part, float *w) {
+        const FourWords four = load<FourWords>(block + 16 * part);
         UNROLL for (int i = 0; i < 4; ++i) {
-            const u32 two = load<u32>(block + 16 * part + 4 * i);
-            w[2 * i] = from_half((u16) two);
-            w[2 * i + 1] = from_half((u16) (two >> 16));
+            w[2 * i] = number((u16) four.word[i]);
+            w[2 * i + 1] = number(four.word[i] >> 16);
         }
     }
+    static DEVICE float number(u16 half) { return from_half(half); }
 };
 
 struct BF16 {
     static constexpr int ELEMENTS = 32, BYTES = 64;
     static DEVICE void decode(const u8 *block, int part, float *w) {
+        const FourWords four = load<FourWords>(block + 16 * part);
         UNROLL for (int i = 0; i < 4; ++i) {
-            const u32 two = load<u32>(block + 16 * part + 4 * i);
-            w[2 * i] = as_float(two << 16);
-            w[2 * i + 1] = as_float(two & 0xFFFF0000);
+            w[2 * i] = number((u16) four.word[i]);
+            w[2 * i + 1] = number(four.word[i] >> 16);
         }
     }
+    static DEVICE float number(u16 upper) { return as_float((u32) upper << 16); }
 };
 
 // `d: f16, qs: [u8; 16]`
@@ -106,7 +123,7 @@ struct Q5_1 {
     static constexpr int ELEMENTS = 32, BYTES = 24;
     static DEVICE void decode(const u8 *block, int part, float *w) {
         const float d = half_at(block), m = half_at(block + 2);
-        const Eight q = nibbles(eight4(block + 8 + part % 2 * 8), part) | spread(block[4 + part], 4);
+        const Eight q = nibbles(eight8(block + 8 + part % 2 * 8), part) | spread(block[4 + part], 4);
         UNROLL for (int i = 0; i < 8; ++i) w[i] = fused(number(q, i, 0), d, m);
     }
 };
@@ -167,7 +184,7 @@ struct Q4_K {
         const int j = part / 4;
         float scale, offset;
         scale_and_offset(block, j, &scale, &offset);
-        const Eight q = eight4(block + 16 + j / 2 * 32 + part % 4 * 8) >> j % 2 * 4 & 0x0F0F0F0F;
+        const Eight q = eight8(block + 16 + j / 2 * 32 + part % 4 * 8) >> j % 2 * 4 & 0x0F0F0F0F;
         UNROLL for (int i = 0; i < 8; ++i) w[i] = fused(scale, number(q, i, 0), -offset);
     }
 };
@@ -179,8 +196,8 @@ struct Q5_K {
         const int j = part / 4;
         float scale, offset;
         scale_and_offset(block, j, &scale, &offset);
-        const Eight fifth = (eight4(block + 16 + part % 4 * 8) >> j & 0x01010101) << 4;
-        const Eight q = eight4(block + 48 + j / 2 * 32 + part % 4 * 8) >> j % 2 * 4 & 0x0F0F0F0F | fifth;
+        const Eight fifth = (eight8(block + 16 + part % 4 * 8) >> j & 0x01010101) << 4;
+        const Eight q = eight8(block + 48 + j / 2 * 32 + part % 4 * 8) >> j % 2 * 4 & 0x0F0F0F0F | fifth;
         UNROLL for (int i = 0; i < 8; ++i) w[i] = fused(scale, number(q, i, 0), -offset);
     }
 };
@@ -197,12 +214,12 @@ struct Q6_K {
     }
 };
 
-// `kvalues_iq4nl` of ggml-common.h, each as the nearest it can be to an index of four bits: 128 more than it is.
+// `kvalues_iq4nl` of ggml-common.h by indices of four bits, each 128 more than it is.
 DEVICE Eight steps(Eight q) {
     Eight looked_up;
     UNROLL for (int word = 0; word < 2; ++word) {
         const u32 indices = word ? q.high : q.low;
-        // Which bytes of 16 to pick: of the lower eight and of the upper eight, then of the two.
+        // What is picked from the lower eight values and from the upper eight, then from the two.
         const u32 lower = indices & 0x07070707, packed = (lower | lower >> 4) & 0x00FF00FF, sel = (packed | packed >> 8) & 0xFFFF;
         const u32 first = pick(0x3F2D1801, 0x766A5D4F, sel), second = pick(0xA6998D81, 0xF1D9C5B5, sel);
         const u32 upper = (indices >> 3 & 0x01010101) * 0xFF;
@@ -228,7 +245,7 @@ struct IQ4_XS {
         const int j = part / 4;
         const int lower = block[4 + j / 2] >> j % 2 * 4 & 0xF, upper = load<u16>(block + 2) >> 2 * j & 3;
         const float scale = half_at(block) * (float) ((lower | upper << 4) - 32);
-        const Eight q = steps(nibbles(eight4(block + 8 + j * 16 + part % 2 * 8), part % 4));
+        const Eight q = steps(nibbles(eight8(block + 8 + j * 16 + part % 2 * 8), part % 4));
         UNROLL for (int i = 0; i < 8; ++i) w[i] = scale * number(q, i, 128);
     }
 };
@@ -239,7 +256,19 @@ template <class From> DEVICE void decode(const u8 *tile, int chunk, int part, fl
     From::decode(tile + chunk / CHUNKS * From::BYTES, chunk % CHUNKS * 4 + part, w);
 }
 
-// The same for a type by ggml's number.
+// The same but for the signs of zeros.
+template <class From> DEVICE void decode_but_zeros(const u8 *tile, int chunk, int part, float *w) { decode<From>(tile, chunk, part, w); }
+
+// A byte is added to 128 as so many 256ths. All products with a half precision scale are exact, so that both steps are one.
+template <> DEVICE void decode_but_zeros<Q8_0>(const u8 *tile, int chunk, int part, float *w) {
+    const u8 *block = tile + chunk * Q8_0::BYTES;
+    const float d = half_at(block) * 256.0f, middle = d * -128.5f;
+    const Eight q = eight2(block + 2 + part * 8) ^ 0x80808080;
+    UNROLL for (int i = 0; i < 8; ++i)
+        w[i] = fused(d, as_float(pick(i < 4 ? q.low : q.high, 0x43000000, 0x7404 | (i & 3) << 4)), middle);
+}
+
+// Of a type by ggml's number.
 DEVICE void decode(u32 type, const u8 *tile, int chunk, int part, float *w) {
     switch (type) {
         case 0: return decode<F32>(tile, chunk, part, w);

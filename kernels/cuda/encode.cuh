@@ -12,7 +12,6 @@ DEVICE float nearest(float value) { return value + 12582912.0f - 12582912.0f; }
 // The second where either is NaN or both are zeros, which the ones of the language do not promise.
 DEVICE float lesser(float a, float b) { return a < b ? a : b; }
 DEVICE float greater(float a, float b) { return a > b ? a : b; }
-DEVICE float clamp(float value, float least, float greatest) { return lesser(greater(value, least), greatest); }
 DEVICE float inverse(float d) { return d == 0 ? 0 : 1.0f / d; }
 
 DEVICE u32 four(u32 a, u32 b, u32 c, u32 d) { return pick(pick(a, b, 0x0040), pick(c, d, 0x0040), 0x5410); }
@@ -40,7 +39,7 @@ template <> struct Encoder<Q8_0> {
         const bool finite = bits(greatest) <= 0x7F7FFFFF && bits(id) <= 0x7F7FFFFF;
         u32 words[8];
         if (finite) {
-            UNROLL for (int i = 0; i < 8; ++i) words[i] = four(quantum(x[4 * i], id), quantum(x[4 * i + 1], id), quantum(x[4 * i + 2], id), quantum(x[4 * i + 3], id));
+            UNROLL for (int i = 0; i < 8; ++i) words[i] = four_small(quantum(x[4 * i], id), quantum(x[4 * i + 1], id), quantum(x[4 * i + 2], id), quantum(x[4 * i + 3], id));
         } else {
             UNROLL for (int i = 0; i < 8; ++i) words[i] = four(any_quantum(x[4 * i], id), any_quantum(x[4 * i + 1], id), any_quantum(x[4 * i + 2], id), any_quantum(x[4 * i + 3], id));
         }
@@ -49,7 +48,7 @@ template <> struct Encoder<Q8_0> {
 
     // Half away from zero: the greatest float below 0.5 makes truncation round.
     static DEVICE float rounded(float v) { return v + as_float((bits(v) & 0x80000000) | 0x3EFFFFFF); }
-    static DEVICE u32 quantum(float x, float id) { return (u32) (int) rounded(x * id); }
+    static DEVICE int quantum(float x, float id) { return (int) rounded(x * id); }
     static DEVICE u32 any_quantum(float x, float id) { return (u32) truncate(rounded(x * id)); }
 };
 
@@ -140,14 +139,13 @@ template <> struct Encoder<Q5_1> {
     }
 };
 
-// Two numbers as a word, for types of 16 bits.
+// Types of 16 bits: one number, in the lower half.
 template <> struct Encoder<F16> {
-    static DEVICE u32 two(float a, float b) { return to_half(a) | (u32) to_half(b) << 16; }
+    static DEVICE u32 one(float value) { return to_half(value); }
 };
 
 template <> struct Encoder<BF16> {
-    static DEVICE u32 two(float a, float b) { return upper(a) | upper(b) << 16; }
-    static DEVICE u32 upper(float value) {
+    static DEVICE u32 one(float value) {
         const u32 upper = bits(value) >> 16;
         return value == value ? bits(value) + 0x7FFF + (upper & 1) >> 16 : upper | 64;
     }

@@ -12,6 +12,7 @@ constexpr u32 SCALED = 2;     // the result is multiplied by `factor`
 constexpr u32 CONSENSUS = 4;  // only task vectors that have the sign of the sum count
 constexpr u32 NORMALIZE = 8;  // divided by the weights that count
 constexpr u32 DRAWN = 16;     // two task vectors that both have random masks
+constexpr u32 LISTED = 32;    // `weights` and `shares` have all there are
 
 struct JobSource {
     u64 address;
@@ -51,7 +52,10 @@ struct Job {
     // What the sum of all task vectors is multiplied by.
     float share;
     u32 unused;
+    // Sums of the weights of two task vectors, and what is multiplied by where only those count.
+    float weights[3];
+    float shares[3];
     JobSource source[SOURCES];
 };
 
-static_assert(sizeof(JobSource) == 96 && sizeof(Job) == 48 + SOURCES * 96, "as in Rust");
+static_assert(sizeof(JobSource) == 96 && sizeof(Job) == 72 + SOURCES * 96, "as in Rust");

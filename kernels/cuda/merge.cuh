@@ -16,13 +16,8 @@ DEVICE void fetch(u64 address, u64 bytes, u32 tile_bytes, u64 index, u8 *to, int
     for (u32 at = whole + t; at < here; at += threads) to[at] = from[at];
 }
 
-DEVICE void fetch_all(const Job &job, const Block &block, u64 first, int t) {
-    for (u32 s = 0; s < job.sources; ++s) {
-        const JobSource &source = job.source[s];
-        fetch(source.address, source.bytes, source.tile_bytes, block.index, block.shared + source.at, t, block.threads);
-        if (source.mask) draw(source, first, t, block.shared + source.mask);
-    }
-    copied();
+DEVICE void fetch(const JobSource &source, const Block &block, int t) {
+    fetch(source.address, source.bytes, source.tile_bytes, block.index, block.shared + source.at, t, block.threads);
 }
 
 // `bytes` of shared memory to where a tile of the destination is.
@@ -80,9 +75,9 @@ template <class To> struct FinishHalves {
         THREADS(t) {
             for (int at = 2 * t; at < here; at += 2 * block.threads) {
                 // Of an odd number of elements the last one has a neighbour in the columns, if none in the tensor.
-                const u32 two = Encoder<To>::two(merged_at(columns, at), merged_at(columns, at + 1));
-                if (at + 1 < here) store<u32>(to + 2 * at, two);
-                else store<u16>(to + 2 * at, (u16) two);
+                const u32 low = Encoder<To>::one(merged_at(columns, at)), high = Encoder<To>::one(merged_at(columns, at + 1));
+                if (at + 1 < here) store<u32>(to + 2 * at, low | high << 16);
+                else store<u16>(to + 2 * at, (u16) low);
             }
         }
     }
@@ -97,7 +92,11 @@ template <class Program, class To> DEVICE void merge(const Job &job, const Block
     const u64 first = block.index * tile;
     const int here = job.elements - first < (u64) tile ? (int) (job.elements - first) : tile;
     float *columns = (float *) (block.shared + job.columns);
-    THREADS(t) fetch_all(job, block, first, t);
+    THREADS(t) {
+        ROLLED for (u32 s = 0; s < job.sources; ++s) fetch(job.source[s], block, t);
+        Program::draw(job, block, first, t);
+        copied();
+    }
     BARRIER;
     THREADS(t) {
         if (t * 32 < here) {
@@ -113,29 +112,109 @@ template <class Program, class To> DEVICE void merge(const Job &job, const Block
     Finish<To>::finish(job, block, columns, first, here);
 }
 
-// A sum of two sources of types known beforehand: its elements stay in registers from the one block to the other.
-template <class A, class B, class To> DEVICE void merge_two(const Job &job, const Block &block) {
-    const int tile = block.threads * 32;
-    const u64 first = block.index * tile;
-    const int here = job.elements - first < (u64) tile ? (int) (job.elements - first) : tile;
-    u8 *out = block.shared + job.columns;
-    THREADS(t) fetch_all(job, block, first, t);
-    BARRIER;
+// Threads of `merge_two`.
+constexpr int TWO_THREADS = 128;
+
+// `BYTES` bytes by that many threads, all of them loaded before the first is stored.
+template <int BYTES> struct Whole {
+    static constexpr int EACH = BYTES / 16 / TWO_THREADS, REST = BYTES / 16 % TWO_THREADS;
+    static_assert(BYTES % 16 == 0, "tiles are");
+    FourWords words[EACH + 1];
+
+    DEVICE void get(const u8 *from, int t) {
+        UNROLL for (int i = 0; i < EACH; ++i) words[i] = load<FourWords>(from + 16 * (i * TWO_THREADS + t));
+        if (t < REST) words[EACH] = load<FourWords>(from + 16 * (EACH * TWO_THREADS + t));
+    }
+    DEVICE void put(u8 *to, int t) const {
+        UNROLL for (int i = 0; i < EACH; ++i) store<FourWords>(to + 16 * (i * TWO_THREADS + t), words[i]);
+        if (t < REST) store<FourWords>(to + 16 * (EACH * TWO_THREADS + t), words[EACH]);
+    }
+};
+
+// A sum of two sources of types known beforehand, without a constant: its elements stay in registers from the one block to the other. In
+// Q8_0 all zeros are the same.
+template <class A, class B> DEVICE void merge_two(const Job &job, const Block &block) {
+    constexpr int TILE = TWO_THREADS * 32;
+    constexpr int A_BYTES = TILE / A::ELEMENTS * A::BYTES, B_BYTES = TILE / B::ELEMENTS * B::BYTES, BYTES = TILE / 32 * Q8_0::BYTES;
+    const u64 first = block.index * TILE;
+    const int here = job.elements - first < (u64) TILE ? (int) (job.elements - first) : TILE;
+    const JobSource &a = job.source[0], &b = job.source[1];
+    u8 *tile_a = block.shared, *tile_b = tile_a + A_BYTES, *out = tile_b + B_BYTES;
     THREADS(t) {
-        if (t * 32 < here) {
-            const JobSource &a = job.source[0], &b = job.source[1];
-            float merged[32];
-            UNROLL for (int part = 0; part < 4; ++part) {
-                float w[8];
-                decode<A>(block.shared + a.at, t, part, w);
-                UNROLL for (int i = 0; i < 8; ++i) merged[8 * part + i] = job.constant + a.coefficient * w[i];
-                decode<B>(block.shared + b.at, t, part, w);
-                UNROLL for (int i = 0; i < 8; ++i) merged[8 * part + i] += b.coefficient * w[i];
-            }
-            Encoder<To>::encode(merged, out + t * To::BYTES);
+        if (here == TILE) {
+            Whole<A_BYTES> bytes_a;
+            Whole<B_BYTES> bytes_b;
+            bytes_a.get((const u8 *) a.address + block.index * A_BYTES, t);
+            bytes_b.get((const u8 *) b.address + block.index * B_BYTES, t);
+            bytes_a.put(tile_a, t);
+            bytes_b.put(tile_b, t);
+        } else {
+            fetch(a, block, t);
+            fetch(b, block, t);
+            copied();
         }
     }
     BARRIER;
-    u8 *to = (u8 *) job.destination + first / To::ELEMENTS * To::BYTES;
-    THREADS(t) write(out, to, here / To::ELEMENTS * To::BYTES, t, block.threads);
+    THREADS(t) {
+        if (t * 32 < here) {
+            float merged[32];
+            UNROLL for (int part = 0; part < 4; ++part) {
+                float w[8];
+                decode_but_zeros<A>(tile_a, t, part, w);
+                UNROLL for (int i = 0; i < 8; ++i) merged[8 * part + i] = a.coefficient * w[i];
+                decode_but_zeros<B>(tile_b, t, part, w);
+                UNROLL for (int i = 0; i < 8; ++i) merged[8 * part + i] += b.coefficient * w[i];
+            }
+            Encoder<Q8_0>::encode(merged, out + t * Q8_0::BYTES);
+        }
+    }
+    BARRIER;
+    u8 *to = (u8 *) job.destination + block.index * BYTES;
+    THREADS(t) {
+        if (here == TILE) {
+            Whole<BYTES> bytes;
+            bytes.get(out, t);
+            bytes.put(to, t);
+        } else {
+            write(out, to, here / 32 * Q8_0::BYTES, t, block.threads);
+        }
+    }
+}
+
+// A sum of two sources of one type of 16 bits to that type: eight elements at a time, from memory to memory.
+template <class Of> DEVICE void merge_halves(const Job &job, const Block &block) {
+    constexpr int PARTS = 4;
+    const u64 first = block.index * block.threads * (8 * PARTS), eights = job.elements / 8;
+    const JobSource &a = job.source[0], &b = job.source[1];
+    const u8 *from_a = (const u8 *) a.address, *from_b = (const u8 *) b.address;
+    u8 *to = (u8 *) job.destination;
+    THREADS(t) {
+        FourWords words_a[PARTS], words_b[PARTS];
+        UNROLL for (int part = 0; part < PARTS; ++part) {
+            const u64 number = first / 8 + part * block.threads + t;
+            if (number < eights) {
+                words_a[part] = load<FourWords>(from_a + 16 * number);
+                words_b[part] = load<FourWords>(from_b + 16 * number);
+            }
+        }
+        UNROLL for (int part = 0; part < PARTS; ++part) {
+            const u64 number = first / 8 + part * block.threads + t;
+            if (number < eights) {
+                FourWords merged;
+                UNROLL for (int i = 0; i < 4; ++i) {
+                    const u32 x = words_a[part].word[i], y = words_b[part].word[i];
+                    const float low = job.constant + a.coefficient * Of::number((u16) x) + b.coefficient * Of::number((u16) y);
+                    const float high = job.constant + a.coefficient * Of::number(x >> 16) + b.coefficient * Of::number(y >> 16);
+                    merged.word[i] = Encoder<Of>::one(low) | Encoder<Of>::one(high) << 16;
+                }
+                store<FourWords>(to + 16 * number, merged);
+            }
+        }
+        // What is left over, of a tensor of any number of elements.
+        const u64 at = 8 * eights + t;
+        if (block.index == 0 && at < job.elements) {
+            const float x = Of::number(load<u16>(from_a + 2 * at)), y = Of::number(load<u16>(from_b + 2 * at));
+            store<u16>(to + 2 * at, (u16) Encoder<Of>::one(job.constant + a.coefficient * x + b.coefficient * y));
+        }
+    }
 }

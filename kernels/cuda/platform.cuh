@@ -34,9 +34,19 @@ template <class T> DEVICE void store(u8 *to, T value) { *(T *) to = value; }
 DEVICE u32 bits(float value) { return __float_as_uint(value); }
 DEVICE float as_float(u32 bits) { return __uint_as_float(bits); }
 DEVICE u32 pick(u32 low, u32 high, u32 bytes) { return __byte_perm(low, high, bytes); }
+// Four numbers from -128 to 127 as bytes.
+DEVICE u32 four_small(int a, int b, int c, int d) {
+    u32 bytes;
+    asm("{ .reg .u32 upper; cvt.pack.sat.s8.s32.b32 upper, %4, %3, 0; cvt.pack.sat.s8.s32.b32 %0, %2, %1, upper; }"
+        : "=r"(bytes)
+        : "r"(a), "r"(b), "r"(c), "r"(d));
+    return bytes;
+}
 DEVICE u32 shift_right(u32 low, u32 high, u32 by) { return __funnelshift_r(low, high, by); }
 DEVICE u32 mul_high(u32 a, u32 b) { return __umulhi(a, b); }
 DEVICE float fused(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+// Between the two; the least for NaN. Which zero a zero becomes is left open.
+DEVICE float clamp(float value, float least, float greatest) { return fminf(fmaxf(value, least), greatest); }
 
 DEVICE float from_half(u16 half) {
     float value;
@@ -111,9 +121,14 @@ DEVICE u32 pick(u32 low, u32 high, u32 bytes) {
     for (int at = 0; at < 4; ++at) picked |= (u32) (both >> (bytes >> 4 * at & 7) * 8 & 0xFF) << 8 * at;
     return picked;
 }
+DEVICE u32 four_small(int a, int b, int c, int d) { return (a & 0xFF) | (b & 0xFF) << 8 | (c & 0xFF) << 16 | (u32) (d & 0xFF) << 24; }
 DEVICE u32 shift_right(u32 low, u32 high, u32 by) { return (u32) (((u64) high << 32 | low) >> (by & 31)); }
 DEVICE u32 mul_high(u32 a, u32 b) { return (u32) ((u64) a * b >> 32); }
 DEVICE float fused(float a, float b, float c) { return fmaf(a, b, c); }
+DEVICE float clamp(float value, float least, float greatest) {
+    const float low = value > least ? value : least;
+    return low < greatest ? low : greatest;
+}
 
 DEVICE float from_half(u16 half) {
     u32 magnitude = (u32) (half & 0x7FFF) << 16;

@@ -34,6 +34,7 @@ const SCALED: u32 = 2;
 const CONSENSUS: u32 = 4;
 const NORMALIZE: u32 = 8;
 const DRAWN: u32 = 16;
+const LISTED: u32 = 32;
 
 macro_rules! kernels {
     (
@@ -57,7 +58,7 @@ macro_rules! kernels {
             }
         }
 
-        /// The kernel that sums two sources of just these types.
+        /// The kernel that sums two sources of just these types, by the most threads and without a constant.
         fn two(a: GgmlType, b: GgmlType, to: GgmlType) -> Option<&'static CStr> {
             match (a, b, to) {
                 $((GgmlType::$a, GgmlType::$b, GgmlType::$to) => Some($name),)*
@@ -86,6 +87,8 @@ kernels! {
         Q4_1 Q4_1 Q8_0 c"merge_two_q4_1_q8_0";
         Q4_K Q4_K Q8_0 c"merge_two_q4_k_q8_0";
         F16 F16 Q8_0 c"merge_two_f16_q8_0";
+        F16 F16 F16 c"merge_two_f16_f16";
+        BF16 BF16 BF16 c"merge_two_bf16_bf16";
     }
 }
 
@@ -127,6 +130,8 @@ pub struct Job {
     lambda: f32,
     share: f32,
     unused: u32,
+    weights: [f32; 3],
+    shares: [f32; 3],
     sources: [JobSource; SOURCES],
 }
 
@@ -151,7 +156,7 @@ struct JobSource {
     unused: u32,
 }
 
-const _: () = assert!(size_of::<JobSource>() == 96 && size_of::<Job>() == 48 + SOURCES * 96);
+const _: () = assert!(size_of::<JobSource>() == 96 && size_of::<Job>() == 72 + SOURCES * 96);
 
 impl Launch {
     /// How `elements` elements of type `destination.ty` are made by a GPU of whole sources without anything on top. `None` if there is no
@@ -231,7 +236,7 @@ impl Job {
                 self.constant = *constant;
                 self.sum(terms, sources)?;
                 match terms[..] {
-                    [a, b] if self.flags == 0 => {
+                    [a, b] if self.flags == 0 && *constant == 0.0 => {
                         two(sources[a.source].ty, sources[b.source].ty, to).or_else(|| sum(to))
                     }
                     _ => sum(to),
@@ -242,6 +247,11 @@ impl Job {
                 self.push(*sources.get(*base)?)?;
                 for v in vectors {
                     self.task_vector(v, *sources.get(v.source)?)?;
+                }
+                if let [a, b] = vectors[..] {
+                    self.weights = [a.weight, b.weight, a.weight + b.weight];
+                    self.shares = self.weights.map(|weights| how.share(weights));
+                    self.flags |= LISTED;
                 }
                 let drawn = vectors.len() == 2 && vectors.iter().all(|v| matches!(v.keep, Keep::Random { .. }));
                 for (flag, set) in [(CONSENSUS, *consensus), (NORMALIZE, *normalize), (DRAWN, drawn)] {
