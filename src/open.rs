@@ -112,12 +112,18 @@ impl Model {
     /// # Errors
     /// As [`Model::open`].
     pub fn open_with(path: &Path, cache: Option<Cache>) -> Result<Self, OpenError> {
-        let kind = if is_recipe(path) {
-            Kind::Recipe(Box::new(Virtual::new(Recipe::load(path)?, cache)?))
-        } else {
-            Kind::File(Box::new(Parent::open(path)?))
-        };
-        Ok(Self { path: path.to_owned(), kind })
+        if is_recipe(path) {
+            return Self::of_recipe(Recipe::load(path)?, cache);
+        }
+        Ok(Self { path: path.to_owned(), kind: Kind::File(Box::new(Parent::open(path)?)) })
+    }
+
+    /// Opens all parents of a recipe that has been read.
+    ///
+    /// # Errors
+    /// [`OpenError`] naming the recipe, and the file, tensor or line.
+    pub fn of_recipe(recipe: Recipe, cache: Option<Cache>) -> Result<Self, OpenError> {
+        Ok(Self { path: recipe.file.clone(), kind: Kind::Recipe(Box::new(Virtual::new(recipe, cache)?)) })
     }
 
     /// Loads the tokenizer.

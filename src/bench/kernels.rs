@@ -177,7 +177,7 @@ fn merge_with_ggml(from: GgmlType, data: &[Vec<u8>], to: GgmlType, out: &mut [u8
 }
 
 /// ggml's encoder; for F32, which needs none, there is none.
-fn encode(ty: GgmlType, values: &[f32], out: &mut [u8]) {
+pub(super) fn encode(ty: GgmlType, values: &[f32], out: &mut [u8]) {
     match ty {
         GgmlType::F32 => out.as_chunks_mut().0.iter_mut().zip(values).for_each(|(out, v)| *out = v.to_le_bytes()),
         _ => (CODECS.encode)(ty, values, out),

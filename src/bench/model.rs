@@ -4,19 +4,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::copy::Copy;
+use super::speed::{Asked, ONE_TEXT, Speed, speed};
 use crate::disk;
-use crate::generate::Request;
-use crate::image::Fill;
-use crate::model::{ContextSize, LlamaBatch, LlamaToken, Settings};
-use crate::open::{Kind, Model};
+use crate::image::{Fill, export_in_memory};
+use crate::model::{Device, DeviceCopy, Live, ModelError, Settings, devices};
+use crate::open::{Kind, Model, Virtual};
 use crate::plan::PlanError;
 use crate::recipe::{Curve, Parameters, Recipe};
-use crate::score::{Progress, ScoreError, generate};
+use crate::score::ScoreError;
 
 /// Why a measurement came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
     /// llama.cpp failed.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// It failed at the questions.
     #[error(transparent)]
     Score(#[from] ScoreError),
     /// A candidate has no result.
@@ -29,15 +32,6 @@ const TURNED: [&str; 6] = ["weight", "density", "gamma", "t", "lambda", "select_
 /// By which part candidates turn them, one after the other.
 const TURN: f64 = 1e-3;
 
-/// Tokens of the long prompt and of the continuation behind the two speeds.
-const PROMPT_TOKENS: usize = 512;
-/// See [`PROMPT_TOKENS`].
-const GENERATED_TOKENS: usize = 64;
-/// A small candidate evaluation to compare a swap with: short questions, decoded side by side.
-const QUESTIONS: u32 = 32;
-/// Tokens of each short question, and of each answer.
-const SHORT_TOKENS: usize = 32;
-
 /// The figures. Times of repeated work are sorted.
 #[derive(Debug)]
 pub struct Figures {
@@ -45,21 +39,39 @@ pub struct Figures {
     pub swaps: Vec<Duration>,
     /// One per repeat: planning and merging the recipe with other numbers, as a search does after its first candidate. Empty for a plain
     /// file.
-    pub candidates: Vec<Duration>,
+    pub later_swaps: Vec<Duration>,
     /// What a swap reads and writes.
     pub fill: Fill,
     /// One per repeat: copying as many bytes on as many threads. Empty for a plain file.
     pub copies: Vec<Duration>,
+    /// If layers are offloaded.
+    pub device: Option<OnDevice>,
     /// Opening, merging and loading, until the first token could be decoded.
     pub load: Duration,
-    /// Tokens per second of one long prompt.
-    pub prompt_speed: f64,
-    /// Tokens per second of one continuation.
-    pub generate_speed: f64,
-    /// Answering 32 short questions.
+    /// Of the model.
+    pub speed: Speed,
+    /// Of the same model as an exported file, if that was asked for.
+    pub exported: Option<Speed>,
+    /// What was asked of one candidate.
+    pub asked: Asked,
+    /// Answering that.
     pub questions: Duration,
+    /// Tokens of the answers.
+    pub answer_tokens: usize,
+    /// Planning and merging a recipe with other numbers, and answering: one candidate of a search. `None` for a plain file.
+    pub candidate: Option<Duration>,
     /// Bytes written to disk meanwhile, as the kernel counts them.
     pub disk_write_bytes: Option<u64>,
+}
+
+/// What is known of the devices.
+#[derive(Debug)]
+pub struct OnDevice {
+    /// All that take layers.
+    pub names: Vec<String>,
+    /// One per repeat: the first one copying as many bytes as a swap moves within its own memory. Empty for a plain file, and where it has
+    /// no room.
+    pub copies: Vec<Duration>,
 }
 
 impl Figures {
@@ -77,79 +89,101 @@ impl Figures {
     }
 }
 
-/// Measures `model`; everything that repeats is run `repeat` times.
+/// Measures `model`; everything that repeats is run `repeat` times. With `export`, the recipe also runs as the file that it could be
+/// exported to, in memory, beside the virtual model: that takes as much memory again.
 ///
 /// # Errors
 /// [`BenchError`] with llama.cpp's reason.
-pub fn measure(model: &Model, settings: Settings, repeat: usize) -> Result<Figures, BenchError> {
+pub fn measure(model: &Model, settings: Settings, repeat: usize, export: bool) -> Result<Figures, BenchError> {
     let disk_before = disk::written_bytes();
     let start = Instant::now();
-    let vocabulary = model.vocabulary().map_err(ScoreError::from)?;
-    let size = ContextSize { sequences: 1, tokens: (PROMPT_TOKENS + GENERATED_TOKENS) as u32 };
-    let (mut live, mut swap) = model.start(Arc::clone(&vocabulary), settings, size).map_err(ScoreError::from)?;
+    let vocabulary = model.vocabulary()?;
+    let (mut live, mut swap) = model.start(Arc::clone(&vocabulary), settings, ONE_TEXT)?;
     let load = start.elapsed();
 
     let mut swaps = Vec::new();
-    let mut copies = Vec::new();
-    let mut candidates = Vec::new();
+    let mut later_swaps = Vec::new();
     if let Kind::Recipe(v) = &model.kind {
         for _ in 0..repeat {
-            swap = live.swap(&v.plan, v.siblings.parents()).map_err(ScoreError::from)?;
+            swap = live.swap(&v.plan, v.siblings.parents())?;
             swaps.push(swap.elapsed);
         }
         for i in 1..=repeat {
-            let recipe = turned(&v.recipe, 1.0 - TURN * i as f64);
-            let start = Instant::now();
-            live.swap(&v.siblings.plan(&recipe)?, v.siblings.parents()).map_err(ScoreError::from)?;
-            candidates.push(start.elapsed());
+            later_swaps.push(swap_turned(&mut live, v, i)?);
         }
-        candidates.sort();
-        let mut copy = Copy::of(swap.fill.bytes_read + swap.fill.bytes_written);
-        copies = (0..repeat).map(|_| copy.time()).collect();
-        copies.sort();
         swaps.sort();
+        later_swaps.sort();
     }
+    let moved = swap.fill.bytes_read + swap.fill.bytes_written;
+    let copies = if swaps.is_empty() { Vec::new() } else { sorted(repeat, Copy::of(moved), Copy::time) };
+    let device = settings.offloads().then(|| on_device(devices(), moved, repeat));
 
-    // Any tokens cost the same; these are spread over the vocabulary.
-    let token = |i: usize| LlamaToken((i * 7919 % vocabulary.len().max(1)) as i32);
-    let start = Instant::now();
-    let mut batch = LlamaBatch::new(live.batch_size(), 1);
-    let prompt: Vec<usize> = (0..PROMPT_TOKENS).collect();
-    for chunk in prompt.chunks(live.batch_size()) {
-        batch.clear();
-        for i in chunk {
-            batch.add(token(*i), *i as i32, &[0], i + 1 == PROMPT_TOKENS).expect("chunks fit the batch");
+    let mut exported = match &model.kind {
+        Kind::Recipe(v) if export => {
+            let image = export_in_memory(&v.plan, v.siblings.parents()).map_err(ModelError::from)?;
+            Some((Live::of_file(&image.path(), vocabulary, settings, ONE_TEXT)?, image))
         }
-        live.decode(&mut batch).map_err(ScoreError::from)?;
+        _ => None,
+    };
+    let (mut speeds, mut speeds_exported) = (Vec::new(), Vec::new());
+    // Processors take their time, and have always shown the speed of one round.
+    let (rounds, first) = if export || device.is_some() { (repeat + 1, 1) } else { (1, 0) };
+    for _ in 0..rounds {
+        // In turn, so that a machine that slows down does so for both.
+        speeds.push(speed(&mut live)?);
+        speeds_exported.extend(exported.as_mut().map(|(live, _)| speed(live)).transpose()?);
     }
-    let prompt_speed = PROMPT_TOKENS as f64 / start.elapsed().as_secs_f64();
-    let start = Instant::now();
-    for i in PROMPT_TOKENS..PROMPT_TOKENS + GENERATED_TOKENS {
-        batch.clear();
-        batch.add(token(i), i as i32, &[0], true).expect("one token fits");
-        live.decode(&mut batch).map_err(ScoreError::from)?;
-    }
-    let generate_speed = GENERATED_TOKENS as f64 / start.elapsed().as_secs_f64();
+    let speed = Speed::median(&speeds[first..]);
+    // A device's first round goes into compiling and choosing kernels.
+    let speed_exported = exported.is_some().then(|| Speed::median(&speeds_exported[first..]));
+    drop(exported);
 
-    live.resize(ContextSize { sequences: QUESTIONS, tokens: 2 * SHORT_TOKENS as u32 }).map_err(ScoreError::from)?;
-    let request =
-        |q: usize| Request::greedy((q * SHORT_TOKENS..(q + 1) * SHORT_TOKENS).map(token).collect(), SHORT_TOKENS);
-    let requests: Vec<Request> = (0..QUESTIONS as usize).map(request).collect();
-    let start = Instant::now();
-    generate(&mut live, &requests, &|_, _, _| false, &mut Progress::new(&mut |_, _| true))?;
-    let questions = start.elapsed();
+    let asked = if device.is_some() { Asked::LARGE } else { Asked::SMALL };
+    live.resize(asked.size())?;
+    let swapped = match &model.kind {
+        Kind::Recipe(v) => Some(swap_turned(&mut live, v, repeat + 1)?),
+        Kind::File(_) => None,
+    };
+    let (questions, answer_tokens) = asked.answer(&mut live)?;
     let disk_write_bytes = disk_before.and_then(|before| Some(disk::written_bytes()?.saturating_sub(before)));
     Ok(Figures {
         swaps,
-        candidates,
+        later_swaps,
         fill: swap.fill,
         copies,
+        device,
         load,
-        prompt_speed,
-        generate_speed,
+        speed,
+        exported: speed_exported,
+        asked,
         questions,
+        answer_tokens,
+        candidate: swapped.map(|swapped| swapped + questions),
         disk_write_bytes,
     })
+}
+
+/// Plans and merges the `i`th of the recipes that a search might try next.
+fn swap_turned(live: &mut Live, v: &Virtual, i: usize) -> Result<Duration, BenchError> {
+    let recipe = turned(&v.recipe, 1.0 - TURN * i as f64);
+    let start = Instant::now();
+    live.swap(&v.siblings.plan(&recipe)?, v.siblings.parents())?;
+    Ok(start.elapsed())
+}
+
+/// The devices' names, and how long the first one takes to move as many bytes.
+fn on_device(devices: Vec<Device>, moved: u64, repeat: usize) -> OnDevice {
+    let names = devices.iter().map(|device| device.name()).collect();
+    let copy = devices.first().filter(|_| moved > 0).and_then(|device| device.copy(moved));
+    let copies = copy.map_or_else(Vec::new, |copy| sorted(repeat, copy, DeviceCopy::time));
+    OnDevice { names, copies }
+}
+
+/// The times that `time` takes, shortest first.
+fn sorted<T>(repeat: usize, mut of: T, time: impl Fn(&mut T) -> Duration) -> Vec<Duration> {
+    let mut times: Vec<Duration> = (0..repeat).map(|_| time(&mut of)).collect();
+    times.sort();
+    times
 }
 
 /// The recipe with every number that searches turn multiplied by `factor`.

@@ -4,9 +4,15 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ggraft_kernels::Isa;
+use ggraft_kernels::{GgmlType, Isa};
 
+<<<<<<< HEAD
 use crate::model::{ParentsOn, Settings, offload_supported};
+=======
+use crate::bench::{SHAPES, Shape};
+use crate::ggml::CODECS;
+use crate::model::{Settings, offload_supported};
+>>>>>>> wb
 use crate::recipe::{METHODS, MethodSpec};
 use crate::score::Room;
 
@@ -244,10 +250,31 @@ pub(super) struct BenchArgs {
     /// Merge and copy N times; the median counts.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = positive)]
     pub repeat: usize,
+    /// Also run the recipe as the plain file that it could be exported to, in memory and in turn with the virtual model: twice the memory.
+    #[arg(long, requires = "model")]
+    pub exported: bool,
+    #[command(flatten)]
+    pub synthetic: SyntheticArgs,
     #[command(flatten)]
     pub cache: CacheArgs,
     #[command(flatten)]
     pub compute: ComputeArgs,
+}
+
+/// Parents that nobody trained.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Parents made up for the measurement")]
+pub(super) struct SyntheticArgs {
+    /// Make the recipe's parents in memory, in place of opening its files: random weights in the shape of a real model, llama-7b (Mistral
+    /// 7B's), llama-1b (TinyLlama's), llama-135m (SmolLM2's) or llama-4m (to try things out).
+    #[arg(long = "synthetic", value_name = "SHAPE", value_parser = shape, requires = "model")]
+    pub shape: Option<&'static Shape>,
+    /// Type of their matrices, for example q8_0, q4_k or f16; where rows are not whole blocks of it, q8_0 or else f16.
+    #[arg(long = "type", value_name = "T", value_parser = encoded, default_value = "q8_0", requires = "shape")]
+    pub ty: GgmlType,
+    /// The same seed makes the same parents.
+    #[arg(long, value_name = "S", default_value_t = 0, requires = "shape")]
+    pub seed: u64,
 }
 
 /// `ggraft export`.
@@ -367,6 +394,24 @@ pub(super) struct ComputeArgs {
     /// (-ub) Most tokens computed at once.
     #[arg(long, value_name = "N", env = "GGRAFT_UBATCH_SIZE", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1 << 16))]
     pub ubatch_size: u32,
+}
+
+/// A shape that parents can be made in.
+fn shape(name: &str) -> Result<&'static Shape, String> {
+    Shape::find(name).ok_or_else(|| {
+        format!(
+            "the shapes are {}",
+            SHAPES.each_ref().map(|shape| format!("{} ({})", shape.name, shape.like)).join(", ")
+        )
+    })
+}
+
+/// A type that weights can be encoded in.
+fn encoded(name: &str) -> Result<GgmlType, String> {
+    let types = GgmlType::ALL.iter().copied().filter(|ty| CODECS.encodes(*ty));
+    let names = || types.clone().map(GgmlType::name).collect::<Vec<_>>().join(", ");
+    let known = types.clone().find(|ty| ty.name().eq_ignore_ascii_case(name));
+    known.ok_or_else(|| format!("the types are {}", names()))
 }
 
 /// A number above 0.

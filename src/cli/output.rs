@@ -26,12 +26,16 @@ pub(super) fn print_json(value: &Value) -> anyhow::Result<()> {
 
 /// Opens a model for a command, and says on stderr what its recipe asks for in vain.
 pub(super) fn open(path: &Path, cache: &CacheArgs) -> anyhow::Result<Model> {
-    let model = Model::open_with(path, cache.open()?)?;
+    Ok(opened(Model::open_with(path, cache.open()?)?))
+}
+
+/// The same for a model that has been opened.
+pub(super) fn opened(model: Model) -> Model {
     if let Kind::Recipe(v) = &model.kind {
         warn(&v.recipe);
         save_cache(&v.siblings);
     }
-    Ok(model)
+    model
 }
 
 impl CacheArgs {

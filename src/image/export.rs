@@ -1,4 +1,4 @@
-//! A plan and its parents in, a GGUF file on disk out.
+//! A plan and its parents in, a whole GGUF file out: on disk, or in memory.
 
 use std::fs::File;
 use std::io;
@@ -28,17 +28,31 @@ pub fn export(plan: &Plan, parents: &[Parent], path: &Path) -> Result<Fill, Imag
     let temporary = temporary_in(folder).map_err(write)?;
     reserve(temporary.as_file(), size).map_err(write)?;
     let mut image = Image::map(temporary.as_file().try_clone().map_err(write)?, header).map_err(write)?;
-    let from = image.header.len();
-    let start = Instant::now();
-    let jobs = plan.tensors.iter().map(|tensor| (tensor.info.offset, tensor)).collect();
-    fill::verify_unchanged(parents)?;
-    fill::fill(vec![(jobs, &mut image.map[from..])], parents);
-    let bytes_read = plan.tensors.iter().map(|t| t.source_bytes(parents)).sum();
-    let filled = Fill { bytes_read, bytes_written: plan.data_bytes, elapsed: start.elapsed() };
+    let filled = fill_whole(&mut image, plan, parents)?;
     image.map.flush().map_err(write)?;
     temporary.as_file().sync_all().map_err(write)?;
     temporary.persist(path).map_err(|e| write(e.error))?;
     Ok(filled)
+}
+
+/// The same in memory that goes with the image.
+///
+/// # Errors
+/// As [`Image::in_memory`] and [`Image::fill`].
+pub fn export_in_memory(plan: &Plan, parents: &[Parent]) -> Result<Image, ImageError> {
+    let mut image = Image::anonymous(plan.full_header(parents)?, plan.data_bytes)?;
+    fill_whole(&mut image, plan, parents)?;
+    Ok(image)
+}
+
+/// Computes every tensor into its own place.
+fn fill_whole(image: &mut Image, plan: &Plan, parents: &[Parent]) -> Result<Fill, ImageError> {
+    let start = Instant::now();
+    let jobs = plan.tensors.iter().map(|tensor| (tensor.info.offset, tensor)).collect();
+    fill::verify_unchanged(parents)?;
+    fill::fill(vec![(jobs, image.data_mut())], parents);
+    let bytes_read = plan.tensors.iter().map(|t| t.source_bytes(parents)).sum();
+    Ok(Fill { bytes_read, bytes_written: plan.data_bytes, elapsed: start.elapsed() })
 }
 
 /// A temporary file with the mode that the user's umask gives any new file; left to itself it would be private.

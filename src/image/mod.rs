@@ -22,7 +22,7 @@ mod pool;
 mod tests;
 
 pub use error::ImageError;
-pub use export::export;
+pub use export::{export, export_in_memory};
 pub(crate) use fill::{CHUNK, chunk, compute, verify_unchanged};
 pub use pool::Pool;
 
@@ -63,7 +63,11 @@ impl Image {
         Self::anonymous(header, 0)
     }
 
-    fn anonymous(header: Vec<u8>, data_bytes: u64) -> Result<Self, ImageError> {
+    /// An anonymous GGUF of a header and as many bytes of data, still zero: a model that no plan makes.
+    ///
+    /// # Errors
+    /// As [`Image::in_memory`].
+    pub fn anonymous(header: Vec<u8>, data_bytes: u64) -> Result<Self, ImageError> {
         let size = header.len() as u64 + data_bytes;
         let memory = |source| ImageError::Memory { bytes: size, source };
         let file = anonymous_file().map_err(memory)?;
@@ -95,6 +99,11 @@ impl Image {
     /// Total size in bytes, header included.
     pub fn size(&self) -> u64 {
         self.map.len() as u64
+    }
+
+    /// The data section, to be written.
+    pub fn data_mut(&mut self) -> &mut [u8] {
+        &mut self.map[self.header.len()..]
     }
 
     /// Computes what `plan` needs and is not there yet: tensors in their own places into the image, shared ones into `pool`.

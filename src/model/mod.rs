@@ -3,6 +3,7 @@
 //! All `unsafe` towards llama.cpp is here and in [`crate::ggml`].
 
 mod chat;
+mod device;
 mod error;
 mod grammar;
 mod live;
@@ -16,6 +17,7 @@ mod weights;
 use std::ffi::CStr;
 
 pub use chat::Message;
+pub use device::{Device, DeviceCopy, devices};
 pub use error::ModelError;
 pub use grammar::{Grammar, MAX_GRAMMAR_BYTES};
 pub use live::{Live, Swap};

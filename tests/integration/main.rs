@@ -1,5 +1,6 @@
 //! The house as a whole, from outside: the built program and the library's front door, on models that llama.cpp really runs.
 
+mod bench;
 mod chat;
 mod contract;
 mod exact;
