@@ -6,13 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ggraft_kernels::{GgmlType, Isa};
 
-<<<<<<< HEAD
-use crate::model::{ParentsOn, Settings, offload_supported};
-=======
 use crate::bench::{SHAPES, Shape};
 use crate::ggml::CODECS;
-use crate::model::{Settings, offload_supported};
->>>>>>> wb
+use crate::model::{ParentsOn, Settings, offload_supported};
 use crate::recipe::{METHODS, MethodSpec};
 use crate::score::Room;
 
