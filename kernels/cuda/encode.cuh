@@ -6,7 +6,7 @@
 #include "decode.cuh"
 
 // As processors truncate, and Rust does not: what no number of 32 bits is near becomes the least of them.
-DEVICE int truncate(float value) { return value >= -2147483648.0f && value < 2147483648.0f ? (int) value : (int) 0x80000000; }
+DEVICE int truncate(float value) { return value >= -2147483648.0f && value < 2147483648.0f ? to_int(value) : (int) 0x80000000; }
 // To the nearest whole number, ties to even, of what is less than 2^22.
 DEVICE float nearest(float value) { return value + 12582912.0f - 12582912.0f; }
 // The second where either is NaN or both are zeros, which the ones of the language do not promise.
@@ -48,7 +48,7 @@ template <> struct Encoder<Q8_0> {
 
     // Half away from zero: the greatest float below 0.5 makes truncation round.
     static DEVICE float rounded(float v) { return v + as_float((bits(v) & 0x80000000) | 0x3EFFFFFF); }
-    static DEVICE int quantum(float x, float id) { return (int) rounded(x * id); }
+    static DEVICE int quantum(float x, float id) { return to_int(rounded(x * id)); }
     static DEVICE u32 any_quantum(float x, float id) { return (u32) truncate(rounded(x * id)); }
 };
 

@@ -124,7 +124,7 @@ template <class To, int BITS> struct OffsetEncoder {
             UNROLL for (int k = 0; k < 4; ++k) {
                 const float x = column[4 * i + k];
                 const float l = scale == 0 ? inverse * (x - from) : (x + offset) / scale;
-                q[k] = (u32) (int) clamp(nearest(l), 0, MOST);
+                q[k] = (u32) to_int(clamp(nearest(l), 0, MOST));
             }
             store<u32>((u8 *) (column + i), four(q[0], q[1], q[2], q[3]));
         }
@@ -219,7 +219,7 @@ template <> struct SuperEncoder<Q6_K> {
                 u32 q[4];
                 UNROLL for (int k = 0; k < 4; ++k) {
                     const float x = column[16 * half + 4 * i + k], l = written == 0 ? inverse * x : x / written;
-                    q[k] = dead ? 0 : (u32) (int) (clamp(nearest(l), -32, 31) + 32.0f);
+                    q[k] = dead ? 0 : (u32) to_int(clamp(nearest(l), -32, 31) + 32.0f);
                 }
                 store<u32>((u8 *) (column + 4 * half + i), four(q[0], q[1], q[2], q[3]));
             }

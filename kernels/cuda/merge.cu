@@ -14,13 +14,13 @@
 #ifdef __CUDACC__
 extern __shared__ uint4 shared[];
 
-#define KERNEL(name, ...)                                                                                             \
-    extern "C" __global__ void __launch_bounds__(128) name(const __grid_constant__ Job job) {                         \
+#define KERNEL(name, blocks, ...)                                                                                     \
+    extern "C" __global__ void __launch_bounds__(128, blocks) name(const __grid_constant__ Job job) {                         \
         __VA_ARGS__(job, Block{blockIdx.x, (int) blockDim.x, (u8 *) shared});                                         \
     }
 #else
 // One block of the grid.
-#define KERNEL(name, ...)                                                                                             \
+#define KERNEL(name, blocks, ...)                                                                                     \
     extern "C" void name(const Job *job, u64 index, u32 threads, u8 *shared) {                                        \
         __VA_ARGS__(*job, Block{index, (int) threads, shared});                                                       \
     }
@@ -29,9 +29,10 @@ extern __shared__ uint4 shared[];
 extern "C" u64 job_bytes() { return sizeof(Job); }
 #endif
 
+// So many blocks at once on a multiprocessor as their registers do without memory for.
 #define KERNELS(type, To)                                                                                             \
-    KERNEL(merge_sum_##type, merge<Sum, To>)                                                                          \
-    KERNEL(merge_task_vectors_##type, merge<TaskVectors, To>)
+    KERNEL(merge_sum_##type, To::ELEMENTS == 32 ? 5 : 4, merge<Sum, To>)                                              \
+    KERNEL(merge_task_vectors_##type, To::ELEMENTS == 32 ? 5 : 4, merge<TaskVectors, To>)
 
 KERNELS(f32, F32)
 KERNELS(f16, F16)
@@ -45,9 +46,9 @@ KERNELS(q4_k, Q4_K)
 KERNELS(q5_k, Q5_K)
 KERNELS(q6_k, Q6_K)
 
-KERNEL(merge_two_q8_0_q8_0, merge_two<Q8_0, Q8_0>)
-KERNEL(merge_two_q4_1_q8_0, merge_two<Q4_1, Q4_1>)
-KERNEL(merge_two_q4_k_q8_0, merge_two<Q4_K, Q4_K>)
-KERNEL(merge_two_f16_q8_0, merge_two<F16, F16>)
-KERNEL(merge_two_f16_f16, merge_halves<F16>)
-KERNEL(merge_two_bf16_bf16, merge_halves<BF16>)
+KERNEL(merge_two_q8_0_q8_0, 8, merge_two<Q8_0, Q8_0>)
+KERNEL(merge_two_q4_1_q8_0, 8, merge_two<Q4_1, Q4_1>)
+KERNEL(merge_two_q4_k_q8_0, 8, merge_two<Q4_K, Q4_K>)
+KERNEL(merge_two_f16_q8_0, 8, merge_two<F16, F16>)
+KERNEL(merge_two_f16_f16, 8, merge_halves<F16>)
+KERNEL(merge_two_bf16_bf16, 8, merge_halves<BF16>)

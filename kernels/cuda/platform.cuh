@@ -34,7 +34,9 @@ template <class T> DEVICE void store(u8 *to, T value) { *(T *) to = value; }
 DEVICE u32 bits(float value) { return __float_as_uint(value); }
 DEVICE float as_float(u32 bits) { return __uint_as_float(bits); }
 DEVICE u32 pick(u32 low, u32 high, u32 bytes) { return __byte_perm(low, high, bytes); }
-// Four numbers from -128 to 127 as bytes.
+// Towards zero; what is too large becomes the nearest there is, and NaN zero.
+DEVICE int to_int(float value) { return __float2int_rz(value); }
+// Four numbers as bytes, those beyond -128 and 127 as these.
 DEVICE u32 four_small(int a, int b, int c, int d) {
     u32 bytes;
     asm("{ .reg .u32 upper; cvt.pack.sat.s8.s32.b32 upper, %4, %3, 0; cvt.pack.sat.s8.s32.b32 %0, %2, %1, upper; }"
@@ -90,25 +92,33 @@ DEVICE void write16(u8 *global, const u8 *shared) { *(uint4 *) global = *(const 
 
 #else
 
+#include <assert.h>
 #include <math.h>
 
 #define DEVICE inline
 #define UNROLL
 #define ROLLED
-#define THREADS(t) for (int t = 0; t < block.threads; ++t)
+// From the first thread to the last in every other block, and back in the others: the order is nothing to rely on.
+#define THREADS(t)                                                                                                    \
+    for (int t, turn = 0; t = block.index % 2 ? block.threads - 1 - turn : turn, turn < block.threads; ++turn)
 #define BARRIER
 
 template <class T> DEVICE T load(const u8 *from) {
     T value;
+    assert((uintptr_t) from % alignof(T) == 0);
     memcpy(&value, from, sizeof value);
     return value;
 }
-template <class T> DEVICE void store(u8 *to, T value) { memcpy(to, &value, sizeof value); }
+template <class T> DEVICE void store(u8 *to, T value) {
+    assert((uintptr_t) to % alignof(T) == 0);
+    memcpy(to, &value, sizeof value);
+}
 
+// All NaN are one, as on a GPU.
 DEVICE u32 bits(float value) {
     u32 bits;
     memcpy(&bits, &value, sizeof bits);
-    return bits;
+    return value == value ? bits : 0x7FFFFFFF;
 }
 DEVICE float as_float(u32 bits) {
     float value;
@@ -121,7 +131,12 @@ DEVICE u32 pick(u32 low, u32 high, u32 bytes) {
     for (int at = 0; at < 4; ++at) picked |= (u32) (both >> (bytes >> 4 * at & 7) * 8 & 0xFF) << 8 * at;
     return picked;
 }
-DEVICE u32 four_small(int a, int b, int c, int d) { return (a & 0xFF) | (b & 0xFF) << 8 | (c & 0xFF) << 16 | (u32) (d & 0xFF) << 24; }
+DEVICE int to_int(float value) {
+    if (value != value) return 0;
+    return value >= 2147483648.0f ? 0x7FFFFFFF : value < -2147483648.0f ? (int) 0x80000000 : (int) value;
+}
+DEVICE u32 small(int number) { return (number < -128 ? -128 : number > 127 ? 127 : number) & 0xFF; }
+DEVICE u32 four_small(int a, int b, int c, int d) { return small(a) | small(b) << 8 | small(c) << 16 | small(d) << 24; }
 DEVICE u32 shift_right(u32 low, u32 high, u32 by) { return (u32) (((u64) high << 32 | low) >> (by & 31)); }
 DEVICE u32 mul_high(u32 a, u32 b) { return (u32) ((u64) a * b >> 32); }
 DEVICE float fused(float a, float b, float c) { return fmaf(a, b, c); }
@@ -153,8 +168,12 @@ DEVICE float greater_magnitude(float a, float b) {
     return as_float(x > y ? x : y);
 }
 
-DEVICE void copy16(u8 *shared, const u8 *global) { memcpy(shared, global, 16); }
+struct alignas(16) Sixteen {
+    u8 bytes[16];
+};
+
+DEVICE void copy16(u8 *shared, const u8 *global) { store(shared, load<Sixteen>(global)); }
 DEVICE void copied() {}
-DEVICE void write16(u8 *global, const u8 *shared) { memcpy(global, shared, 16); }
+DEVICE void write16(u8 *global, const u8 *shared) { store(global, load<Sixteen>(shared)); }
 
 #endif
