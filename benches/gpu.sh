@@ -1,7 +1,7 @@
 #!/bin/sh
 # Merges and runs parents that `ggraft bench` makes up, all layers on a GPU where there is one, and prints a table in Markdown.
 #   sh benches/gpu.sh PROGRAM [SHAPE [FOLDER [FLAGS...]]]
-# PROGRAM: a built ggraft. SHAPE: llama-7b (the default: 47 GB of memory, F16 included), llama-1b, llama-135m, or llama-4m to try it out.
+# PROGRAM: a built ggraft. SHAPE: llama-7b (the default: some 41 GB of memory), llama-1b, llama-135m, or llama-4m to try it out.
 # FOLDER: keeps what each run printed (NAME.json). FLAGS: more for `ggraft bench`, for example `--repeat 9`.
 # All results are Q8_0 and run alike, so that only the first is run as an exported file too.
 set -eu

@@ -125,17 +125,9 @@ pub fn measure(model: &Model, settings: Settings, repeat: usize, export: bool) -
         }
         _ => None,
     };
-    let (mut speeds, mut speeds_exported) = (Vec::new(), Vec::new());
     // Processors take their time, and have always shown the speed of one round.
-    let (rounds, first) = if export || device.is_some() { (repeat + 1, 1) } else { (1, 0) };
-    for _ in 0..rounds {
-        // In turn, so that a machine that slows down does so for both.
-        speeds.push(speed(&mut live)?);
-        speeds_exported.extend(exported.as_mut().map(|(live, _)| speed(live)).transpose()?);
-    }
-    let speed = Speed::median(&speeds[first..]);
-    // A device's first round goes into compiling and choosing kernels.
-    let speed_exported = exported.is_some().then(|| Speed::median(&speeds_exported[first..]));
+    let rounds = (export || device.is_some()).then_some(repeat);
+    let (speed, speed_exported) = in_turn(&mut live, exported.as_mut().map(|(live, _)| live), rounds)?;
     drop(exported);
 
     let asked = if device.is_some() { Asked::LARGE } else { Asked::SMALL };
@@ -161,6 +153,24 @@ pub fn measure(model: &Model, settings: Settings, repeat: usize, export: bool) -
         candidate: swapped.map(|swapped| swapped + questions),
         disk_write_bytes,
     })
+}
+
+/// Medians of so many rounds after one that is not counted, since devices compile and choose kernels in it; without a number, of one round.
+/// The two models take turns, so that a machine that slows down does so for both.
+fn in_turn(
+    live: &mut Live,
+    mut other: Option<&mut Live>,
+    rounds: Option<usize>,
+) -> Result<(Speed, Option<Speed>), ModelError> {
+    let (mut speeds, mut others) = (Vec::new(), Vec::new());
+    for round in 0..=rounds.unwrap_or(0) {
+        let (one, another) = (speed(live)?, other.as_deref_mut().map(speed).transpose()?);
+        if round > 0 || rounds.is_none() {
+            speeds.push(one);
+            others.extend(another);
+        }
+    }
+    Ok((Speed::median(&speeds), other.is_some().then(|| Speed::median(&others))))
 }
 
 /// Plans and merges the `i`th of the recipes that a search might try next.
