@@ -1,7 +1,7 @@
 // The kernels by name, each for one kind of program and one destination type. A launch's `Job` is the one parameter, by value.
 //
 // For GPUs:
-//   nvcc -fatbin -O3 -std=c++17 -fmad=false --threads 0 -o merge.fatbin merge.cu
+//   nvcc -fatbin -O3 -std=c++17 -fmad=false -Xfatbin=-compress-all --threads 0 -o merge.fatbin merge.cu
 //     -gencode arch=compute_75,code=[sm_75,compute_75]
 // and for each later architecture NN
 //     -gencode arch=compute_NN,code=sm_NN
