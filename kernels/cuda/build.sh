@@ -15,5 +15,5 @@ done
 out=$1
 shift
 # As exact as on the CPU: no product is added without being rounded first.
-exec "$nvcc" -fatbin -O3 -std=c++17 -fmad=false --threads=0 "$@" -gencode=arch=compute_75,code=compute_75 \
+exec "$nvcc" -fatbin -O3 -std=c++17 -fmad=false -Xfatbin=-compress-all --threads=0 "$@" -gencode=arch=compute_75,code=compute_75 \
     "$(dirname "$0")/merge.cu" -o "$out"

@@ -1,11 +1,7 @@
 // The kernels by name, each for one kind of program and one destination type. A launch's `Job` is the one parameter, by value.
 //
-// For GPUs:
-//   nvcc -fatbin -O3 -std=c++17 -fmad=false -Xfatbin=-compress-all --threads 0 -o merge.fatbin merge.cu
-//     -gencode arch=compute_75,code=[sm_75,compute_75]
-// and for each later architecture NN
-//     -gencode arch=compute_NN,code=sm_NN
-// No flag may let the compiler round in another way (-use_fast_math, -fmad=true, -ftz=true): results are those of `run`, bit for bit.
+// `build.sh` compiles them for GPUs. No flag may let the compiler round in another way (-use_fast_math, -fmad=true, -ftz=true): results are
+// those of `run`, bit for bit.
 //
 // As host C++, for tests:
 //   c++ -x c++ -O2 -std=c++17 -ffp-contract=off -shared -fPIC -o merge.so merge.cu
