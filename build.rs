@@ -1,4 +1,4 @@
-//! What Cargo does not build by itself: the CUDA kernels, and how a program with loadable backends finds llama.cpp's libraries.
+//! What Cargo does not build by itself: the CUDA kernels, and the way to llama.cpp's shared libraries, which builds for accelerators have.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,14 +6,23 @@ use std::{env, fs};
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    let has = |feature: &str| env::var_os(format!("CARGO_FEATURE_{feature}")).is_some();
-    if has("CUDA") {
+    if env::var_os("CARGO_FEATURE_CUDA").is_some() {
         compile_kernels(Path::new("kernels/cuda"));
     }
-    if has("CUDA") || has("VULKAN") {
-        // Cargo leaves the libraries beside the program, which is one folder above tests and examples.
-        println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN,-rpath,$ORIGIN/..");
+    // Said by llama-cpp-sys-2's build, of a folder next to that of the libraries, and only where there are any.
+    if let Some(backends) = env::var_os("DEP_LLAMA_BACKENDS_DIR") {
+        link_libraries(&Path::new(&backends).with_file_name("lib"));
     }
+}
+
+/// Lets the program find the libraries beside itself, or else where they were built.
+fn link_libraries(built: &Path) {
+    let beside = match env::var("CARGO_CFG_TARGET_OS").as_deref() {
+        Ok("windows") => return,
+        Ok("macos") => "@loader_path",
+        _ => "$ORIGIN",
+    };
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{beside},-rpath,{}", built.display());
 }
 
 /// One file with the kernels for all devices, which the program carries and hands to the driver.

@@ -428,10 +428,12 @@ impl ComputeArgs {
     /// As the model stage wants it.
     pub fn settings(&self) -> Settings {
         if self.gpu_layers != 0 && !offload_supported() {
-            eprintln!(
-                "warning: `--gpu-layers {}` has no effect: this ggraft was built for the CPU alone",
-                self.gpu_layers
-            );
+            let reason = if cfg!(any(feature = "cuda", feature = "vulkan", feature = "metal")) {
+                "llama.cpp finds no GPU here"
+            } else {
+                "this ggraft was built for the CPU alone"
+            };
+            eprintln!("warning: `--gpu-layers {}` has no effect: {reason}", self.gpu_layers);
         }
         let cores = || std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
         Settings {

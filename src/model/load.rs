@@ -13,7 +13,26 @@ use super::{ModelError, log};
 /// Starts llama.cpp's backend, once per process; all its logs go to [`log`].
 pub(super) fn backend() -> &'static LlamaBackend {
     static BACKEND: OnceLock<LlamaBackend> = OnceLock::new();
-    BACKEND.get_or_init(|| LlamaBackend::init().expect("this is the one place that starts the backend"))
+    BACKEND.get_or_init(|| {
+        load_libraries();
+        LlamaBackend::init().expect("this is the one place that starts the backend")
+    })
+}
+
+/// Where ggml's backends are libraries of their own, loads those that work here: from beside the program, or else from where they were
+/// built. Nowhere else: left to itself, ggml goes on to the current folder, which anyone may have written to.
+fn load_libraries() {
+    let Some(built) = sys::BACKENDS_DIR else { return };
+    let beside = std::env::current_exe().ok().and_then(|program| program.parent().map(Path::to_owned));
+    let whole = beside.into_iter().chain([built.into()]).any(|folder| {
+        let Ok(folder) = CString::new(folder.into_os_string().into_encoded_bytes()) else { return false };
+        // SAFETY: a C string; the libraries are of the build that this program is of, and stay loaded.
+        unsafe {
+            sys::ggml_backend_load_all_from_path(folder.as_ptr());
+            !sys::ggml_backend_dev_by_type(sys::GGML_BACKEND_DEVICE_TYPE_CPU).is_null()
+        }
+    });
+    assert!(whole, "ggml's backends, that for the CPU among them, must lie beside the program or in {built}");
 }
 
 /// What a load is for.
