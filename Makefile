@@ -8,7 +8,7 @@ HARNESS  = $(CURDIR)/target/harness
 LLAMA    = $(CURDIR)/target/llama
 DATA    ?= recipes/tasks
 
-.PHONY: help deps build quickstart playground paper-table real-study racing-table test test-arm test-clients check bench bench-score bench-serve compare-harness models clients
+.PHONY: help deps build quickstart playground paper-table real-study racing-table test test-gpu test-arm test-clients check bench bench-score bench-serve compare-harness models clients
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -38,6 +38,11 @@ test: deps models ## Run all tests
 	GGRAFT_TEST_MODELS=$(MODELS) $(CARGO) test --release --locked --workspace
 	RUSTFLAGS= $(CARGO) test --release --locked --package ggraft-kernels --target-dir target/portable
 	@$(MAKE) --no-print-directory test-clients
+
+# A folder of its own: llama.cpp is another build there, and the two would push each other out.
+test-gpu: deps ## Build with Vulkan and test on its device, be it Mesa's software one (an hour the first time, on two cores)
+	GGRAFT_TEST_DEVICE=1 sh scripts/vulkan.sh $(CARGO) test --release --locked --features vulkan --target-dir target/vulkan \
+		--test integration device
 
 test-arm: ## Test the kernels on an emulated 64-bit ARM processor (rustup, qemu)
 	CARGO=$(CARGO) sh scripts/arm.sh

@@ -2,6 +2,7 @@
 
 mod chat;
 mod contract;
+mod device;
 mod exact;
 mod flow;
 mod lora;
