@@ -6,10 +6,12 @@ MODELS   = $(CURDIR)/target/models
 CLIENTS  = $(CURDIR)/target/clients
 HARNESS  = $(CURDIR)/target/harness
 LLAMA    = $(CURDIR)/target/llama
-CUDA     = $(CURDIR)/target/cuda-toolkit
+BACKEND ?= vulkan
+GPU_vulkan = scripts/vulkan.sh
+GPU_cuda = scripts/cuda.sh $(CURDIR)/target/cuda-toolkit
 DATA    ?= recipes/tasks
 
-.PHONY: help deps build cuda cuda-check quickstart playground paper-table real-study racing-table test test-arm test-clients check bench bench-score bench-serve compare-harness models clients
+.PHONY: help deps build cuda cuda-check quickstart playground paper-table real-study racing-table test test-gpu test-arm test-clients check bench bench-score bench-serve compare-harness models clients
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -21,10 +23,10 @@ build: deps ## Build target/release/ggraft (llama.cpp included: some minutes the
 	$(CARGO) build --release --locked
 
 cuda: deps ## Build target/cuda/release/ggraft, for CUDA GPUs (their compiler comes from PyPI where there is none)
-	@sh scripts/cuda.sh $(CUDA) $(CARGO) build --release --locked --features cuda --target-dir target/cuda
+	@sh $(GPU_cuda) $(CARGO) build --release --locked --features cuda --target-dir target/cuda
 
 cuda-check: ## Compile the CUDA kernels for every kind of GPU, without llama.cpp
-	@sh scripts/cuda.sh $(CUDA) sh kernels/cuda/build.sh target/merge.fatbin
+	@sh $(GPU_cuda) sh kernels/cuda/build.sh target/merge.fatbin
 
 quickstart: build ## Evolve a recipe from the three small models in recipes/quickstart
 	$(GGRAFT) evolve recipes/quickstart/evolve.yaml --out $(OUT) $$(test -e $(OUT)/journal.sqlite && echo --resume)
@@ -45,6 +47,11 @@ test: deps models ## Run all tests
 	GGRAFT_TEST_MODELS=$(MODELS) $(CARGO) test --release --locked --workspace
 	RUSTFLAGS= $(CARGO) test --release --locked --package ggraft-kernels --target-dir target/portable
 	@$(MAKE) --no-print-directory test-clients
+
+# A folder of its own: llama.cpp is another build there, and the two would push each other out.
+test-gpu: deps ## Build for Vulkan, or with BACKEND=cuda, and test on the device found, be it Mesa's software one (an hour the first time, on two cores)
+	GGRAFT_TEST_DEVICE=1 sh $(GPU_$(BACKEND)) $(CARGO) test --release --locked --features $(BACKEND) --target-dir target/$(BACKEND) \
+		--test integration device
 
 test-arm: ## Test the kernels on an emulated 64-bit ARM processor (rustup, qemu)
 	CARGO=$(CARGO) sh scripts/arm.sh

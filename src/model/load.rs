@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::model::LlamaModel;
@@ -47,6 +47,9 @@ pub(super) enum Purpose {
     },
 }
 
+/// Held while a model is loaded.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 /// Loads `path` by memory map, with no repacking: the tensors then *are* the mapped bytes, which virtual models rewrite in place,
 /// and a file and a virtual model of the same bytes run the same code to the same bits.
 pub(super) fn load(path: &Path, name: &str, purpose: Purpose) -> Result<LlamaModel, ModelError> {
@@ -64,6 +67,8 @@ pub(super) fn load(path: &Path, name: &str, purpose: Purpose) -> Result<LlamaMod
             params.n_gpu_layers = gpu_layers;
         }
     }
+    // The first load that finds a device starts it, which ggml-vulkan does not guard against another.
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     log::take_trouble();
     // SAFETY: the path is a C string, the parameters are llama.cpp's defaults with plain fields changed.
     let model = unsafe { sys::llama_model_load_from_file(c_path.as_ptr(), params) };

@@ -3,6 +3,7 @@
 mod bench;
 mod chat;
 mod contract;
+mod device;
 mod exact;
 mod flow;
 mod lora;
