@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs a command with what llama.cpp's Vulkan backend needs to be built and to run, installed where it is missing. Where there is no GPU, lets
-# llama.cpp take Mesa's software device, which it passes over unless it is told to.
+# llama.cpp take Mesa's software device, which it passes over unless it is told to: twice, so that layers are spread over two devices.
 set -eu
 
 missing=""
@@ -19,6 +19,6 @@ have_driver || missing="$missing mesa-vulkan-drivers"
 sh "$(dirname "$0")/packages.sh" "llama.cpp's Vulkan backend" $missing
 
 if ! vulkaninfo --summary 2>/dev/null | grep deviceType | grep -qv TYPE_CPU; then
-    export GGML_VK_VISIBLE_DEVICES="${GGML_VK_VISIBLE_DEVICES:-0}"
+    export GGML_VK_VISIBLE_DEVICES="${GGML_VK_VISIBLE_DEVICES:-0,0}"
 fi
 exec "$@"
