@@ -5,6 +5,12 @@
 
 // Sources of a launch, the base of task vectors included.
 constexpr int SOURCES = 16;
+// Differences of low rank on top of them, all together.
+constexpr int LOW_RANKS = 32;
+
+// Values of `Job::program`, for kernels that are made for any.
+constexpr u32 SUM = 0;
+constexpr u32 TASK_VECTORS = 1;
 
 // Bits of `Job::flags`.
 constexpr u32 COPY = 1;       // a sum that is its one source
@@ -36,7 +42,20 @@ struct JobSource {
     u32 stream[2];
     // Draws below it stay.
     u32 threshold;
-    u32 unused;
+    // Which of `Job::low_rank` are added to its elements: from the first on, before the second.
+    uint16_t low_rank[2];
+};
+
+// `B * A` of `rank`, for a tensor of rows of `width` elements, a multiple of eight. Each matrix of `rows` rows has `rank` rows of `a`, each
+// row `rank` factors of `b`.
+struct JobLowRank {
+    u64 a;
+    u64 b;
+    u32 rank;
+    u32 width;
+    u32 rows;
+    // Rows before the launch's first element.
+    u32 first;
 };
 
 struct Job {
@@ -46,16 +65,17 @@ struct Job {
     u32 flags;
     // Where in shared memory the merged elements are, in columns of one thread each.
     u32 columns;
+    u32 program;
     float constant;
     float factor;
     float lambda;
     // What the sum of all task vectors is multiplied by.
     float share;
-    u32 unused;
     // Sums of the weights of two task vectors, and what is multiplied by where only those count.
     float weights[3];
     float shares[3];
     JobSource source[SOURCES];
+    JobLowRank low_rank[LOW_RANKS];
 };
 
-static_assert(sizeof(JobSource) == 96 && sizeof(Job) == 72 + SOURCES * 96, "as in Rust");
+static_assert(sizeof(JobSource) == 96 && sizeof(JobLowRank) == 32 && sizeof(Job) == 72 + SOURCES * 96 + LOW_RANKS * 32, "as in Rust");
