@@ -104,6 +104,15 @@ pub enum Data<'a> {
     Recipe(&'a [u8]),
 }
 
+impl<'a> Data<'a> {
+    /// What they are.
+    pub fn bytes(self) -> &'a [u8] {
+        match self {
+            Self::Parent(bytes) | Self::Recipe(bytes) => bytes,
+        }
+    }
+}
+
 /// A whole tensor in a GPU's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {

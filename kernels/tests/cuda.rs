@@ -129,8 +129,8 @@ fn assert_equal(program: &Program, tensors: &[Tensor], ty: GgmlType, elements: u
     let mut got = Memory::new(ty.row_size(elements).unwrap());
     let to = Place { ty, address: got.address() };
     let mut memory = Vec::new();
-    let mut at = |(Data::Parent(bytes) | Data::Recipe(bytes)): Data| {
-        memory.push(Memory::of(bytes));
+    let mut at = |data: Data| {
+        memory.push(Memory::of(data.bytes()));
         memory.last().unwrap().address()
     };
     let launches = launches(program, tensors, to, elements, &mut at).unwrap_or_else(|| panic!("none for {}", what()));

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use cudarc::driver::{
     CudaContext, CudaEvent, CudaSlice, CudaStream, CudaViewMut, DevicePtr, DriverError, PinnedHostSlice,
 };
+use ggraft_kernels::cuda::Data;
 use rayon::prelude::*;
 
 use crate::model::ParentsOn;
@@ -48,11 +49,11 @@ impl Parents {
         Ok(Self { context: Arc::clone(context), on, transfers: Transfers::new(context)?, resident, rooms, room: 0 })
     }
 
-    /// Keeps `tensors` on the device if there is room for all of them, or if that is asked for.
-    pub fn settle<'a>(&mut self, tensors: impl Iterator<Item = &'a [u8]>) -> Result<(), DriverError> {
-        let mut new: HashMap<usize, &[u8]> = tensors.map(|tensor| (key(tensor), tensor)).collect();
+    /// Keeps what is the parents' on the device if there is room for all of it, or if that is asked for.
+    pub fn settle<'a>(&mut self, data: impl Iterator<Item = &'a Data<'a>>) -> Result<(), DriverError> {
+        let mut new: HashMap<usize, &[u8]> = data.filter_map(|data| Some((key(*data)?, data.bytes()))).collect();
         new.retain(|key, _| !self.resident.contains_key(key));
-        let wanted: usize = new.values().map(|tensor| padded(tensor)).sum();
+        let wanted: usize = new.values().map(|bytes| padded(bytes)).sum();
         let (free, total) = self.context.mem_get_info()?;
         let settles = match self.on {
             ParentsOn::Auto => wanted < free.saturating_sub(total / RESERVE),
@@ -60,9 +61,9 @@ impl Parents {
             ParentsOn::Host => false,
         };
         if settles {
-            for (key, tensor) in new {
-                let mut memory = self.transfers.alloc(tensor.len())?;
-                self.transfers.send(tensor, memory.as_view_mut())?;
+            for (key, bytes) in new {
+                let mut memory = self.transfers.alloc(bytes.len())?;
+                self.transfers.send(bytes, memory.as_view_mut())?;
                 self.resident.insert(key, memory);
             }
             self.transfers.stream.synchronize()?;
@@ -70,10 +71,11 @@ impl Parents {
         Ok(())
     }
 
-    /// Where the bytes of `tensors` are on the device for what is queued on `stream` from here until [`Parents::release`].
-    pub fn bring(&mut self, tensors: &[&[u8]], stream: &CudaStream) -> Result<Vec<u64>, DriverError> {
-        let missing = tensors.iter().filter(|tensor| !self.resident.contains_key(&key(tensor)));
-        let bytes: usize = missing.map(|tensor| padded(tensor)).sum();
+    /// Where `data` are on the device for what is queued on `stream` from here until [`Parents::release`].
+    pub fn bring(&mut self, data: &[Data], stream: &CudaStream) -> Result<Vec<u64>, DriverError> {
+        let resident = |data: &Data| key(*data).and_then(|key| self.resident.get(&key));
+        let missing = data.iter().filter(|data| resident(data).is_none());
+        let bytes: usize = missing.map(|data| padded(data.bytes())).sum();
         let room = &mut self.rooms[self.room];
         if bytes > 0 {
             if let Some(read) = room.read.take() {
@@ -83,15 +85,15 @@ impl Parents {
                 room.memory = Some(self.transfers.alloc(bytes)?);
             }
         }
-        let mut addresses = Vec::with_capacity(tensors.len());
+        let mut addresses = Vec::with_capacity(data.len());
         let mut end = 0;
-        for tensor in tensors {
-            match (self.resident.get(&key(tensor)), &mut room.memory) {
+        for data in data {
+            match (resident(data), &mut room.memory) {
                 (Some(memory), _) => addresses.push(memory.device_ptr(stream).0),
                 (None, Some(memory)) => {
-                    let start = end;
-                    end += padded(tensor);
-                    self.transfers.send(tensor, memory.slice_mut(start..start + tensor.len()))?;
+                    let (start, bytes) = (end, data.bytes());
+                    end += padded(bytes);
+                    self.transfers.send(bytes, memory.slice_mut(start..start + bytes.len()))?;
                     addresses.push(memory.device_ptr(stream).0 + start as u64);
                 }
                 (None, None) => unreachable!("made for what is missing"),
@@ -119,13 +121,17 @@ impl Parents {
     }
 }
 
-/// What tells a parent's tensor from all others: where its bytes are mapped.
-fn key(tensor: &[u8]) -> usize {
-    tensor.as_ptr() as usize
+/// What tells what stays from all others: where its bytes are on the host. What is a recipe's own may be gone there, and something else in
+/// its place.
+fn key(data: Data) -> Option<usize> {
+    match data {
+        Data::Parent(bytes) => Some(bytes.as_ptr() as usize),
+        Data::Recipe(_) => None,
+    }
 }
 
-fn padded(tensor: &[u8]) -> usize {
-    tensor.len().next_multiple_of(ALIGNMENT)
+fn padded(bytes: &[u8]) -> usize {
+    bytes.len().next_multiple_of(ALIGNMENT)
 }
 
 /// The way to a device, through memory that it reads from directly: one piece is filled while the other is on its way.
