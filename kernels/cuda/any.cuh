@@ -1,8 +1,9 @@
-// Every program over sources with differences of low rank on top, in one kernel for each destination type: what is rare, or waits for
+// Every program over sources that may have differences of low rank on top, in one kernel for each destination type: what is rare, or waits for
 // memory more than for anything else, needs none of its own.
 #pragma once
 
 #include "combine.cuh"
+#include "rare.cuh"
 
 struct EightValues {
     float w[8];
@@ -55,6 +56,11 @@ struct Any {
     static DEVICE void combine(const Job &job, const u8 *shared, int chunk, int part, u64 first, int here, float *merged) {
         switch (job.program) {
             case SUM: return Sum<LowRank>::combine(job, shared, chunk, part, first, here, merged);
+            case LINE_SUM: return LineSum<LowRank>::combine(job, shared, chunk, part, first, merged);
+            case ELECTED: return Elected<LowRank>::combine(job, shared, chunk, part, first, merged);
+            case OVERLAP: return Overlap<LowRank>::combine(job, shared, chunk, part, first, merged);
+            case NEAR: return Near<LowRank>::combine(job, shared, chunk, part, first, merged);
+            case IMPORTANT: return Important<LowRank>::combine(job, shared, chunk, part, first, merged);
             default: return TaskVectors<LowRank>::combine(job, shared, chunk, part, first, here, merged);
         }
     }

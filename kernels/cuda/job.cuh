@@ -11,6 +11,11 @@ constexpr int LOW_RANKS = 32;
 // Values of `Job::program`, for kernels that are made for any.
 constexpr u32 SUM = 0;
 constexpr u32 TASK_VECTORS = 1;
+constexpr u32 LINE_SUM = 2;
+constexpr u32 ELECTED = 3;
+constexpr u32 OVERLAP = 4;
+constexpr u32 NEAR = 5;
+constexpr u32 IMPORTANT = 6;
 
 // Bits of `Job::flags`.
 constexpr u32 COPY = 1;       // a sum that is its one source
@@ -19,10 +24,13 @@ constexpr u32 CONSENSUS = 4;  // only task vectors that have the sign of the sum
 constexpr u32 NORMALIZE = 8;  // divided by the weights that count
 constexpr u32 DRAWN = 16;     // two task vectors that both have random masks
 constexpr u32 LISTED = 32;    // `weights` and `shares` have all there are
+constexpr u32 COLUMNS = 64;   // lines are columns, not rows
 
 struct JobSource {
     u64 address;
     u64 bytes;
+    // A float for each line.
+    u64 lines;
     // Of the indices of ties, the first that is dropped: for the lower bound and for the upper one.
     u64 ties_end[2];
     // Magnitudes by their bits: those above `from` and not above `to` stay; first the bounds before `ties_end`, then those behind it.
@@ -71,6 +79,10 @@ struct Job {
     float lambda;
     // What the sum of all task vectors is multiplied by.
     float share;
+    // What differences, or what comes of them, are compared with.
+    float threshold;
+    // Elements of a row of which lines are made.
+    u32 row;
     // Sums of the weights of two task vectors, and what is multiplied by where only those count.
     float weights[3];
     float shares[3];
@@ -78,4 +90,4 @@ struct Job {
     JobLowRank low_rank[LOW_RANKS];
 };
 
-static_assert(sizeof(JobSource) == 96 && sizeof(JobLowRank) == 32 && sizeof(Job) == 72 + SOURCES * 96 + LOW_RANKS * 32, "as in Rust");
+static_assert(sizeof(JobSource) == 104 && sizeof(JobLowRank) == 32 && sizeof(Job) == 80 + SOURCES * 104 + LOW_RANKS * 32, "as in Rust");

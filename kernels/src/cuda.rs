@@ -164,7 +164,10 @@ impl Launch {
             return None;
         }
         let inputs: Vec<Input> = sources.iter().map(|source| Input::of(source, at)).collect::<Option<_>>()?;
-        let one = |program, factor, range| Self::one(program, factor, &inputs, destination, range);
+        let mut one = |program, factor, range| {
+            let job = Job::of(program, factor, &inputs, Range::clone(&range), at)?;
+            Self::one(job, destination, range)
+        };
         let (program, factor) = unscaled(program);
         let Program::Slices { elements: each, programs } = program else {
             return Some(vec![one(program, factor, 0..elements)?]);
@@ -182,16 +185,9 @@ impl Launch {
         programs.iter().enumerate().map(slice).collect()
     }
 
-    /// Elements `range` of the destination.
-    fn one(
-        program: &Program,
-        factor: Option<f32>,
-        inputs: &[Input],
-        destination: Place,
-        range: Range<usize>,
-    ) -> Option<Self> {
+    /// What makes elements `range` of the destination.
+    fn one(mut job: Job, destination: Place, range: Range<usize>) -> Option<Self> {
         let ty = destination.ty;
-        let mut job = Job::of(program, factor, inputs, range.clone())?;
         ty.row_size(range.len())?;
         job.destination = aligned(destination.address + ty.row_size(range.start)? as u64)?;
         let kernel = match job.kind() {

@@ -7,7 +7,8 @@ use std::sync::LazyLock;
 
 use ggraft_kernels::cuda::{Data, Job, KERNELS, Launch, Place};
 use ggraft_kernels::{
-    Codecs, Cut, GgmlType, Keep, LowRank, MaskKey, Program, Source, TaskVector, Term, keep_threshold, run,
+    Codecs, Cut, GgmlType, Keep, LineTerm, Lines, LowRank, MaskKey, Program, Source, TaskVector, Term, keep_threshold,
+    run,
 };
 use libloading::Library;
 
@@ -441,6 +442,63 @@ fn differences_of_low_rank_on_top() {
     }
 }
 
+/// The programs that have no kernel of their own, over tensors of `rows` rows of `row` elements.
+fn rare_programs(row: usize, rows: usize) -> Vec<Program> {
+    let terms =
+        |range: std::ops::Range<usize>| range.map(|source| Term { source, coefficient: source as f32 * 0.4 - 0.3 });
+    let line_sum = |lines, count| {
+        let coefficients = |seed| noise(seed, count).into();
+        let terms = (0..3).map(|source| LineTerm { source, coefficients: coefficients(source as u32) }).collect();
+        Program::LineSum { terms, lines, row }
+    };
+    let mut programs = vec![line_sum(Lines::Rows, rows), line_sum(Lines::Columns, row)];
+    // A variance that steps of an eighth often have.
+    let variance = 0.00390625;
+    for select in [Cut::ALL, Cut::NOTHING, cut(variance, 900), cut(variance, u64::MAX), cut(0.01, 0)] {
+        for sources in [1..1, 1..2, 1..3, 1..4] {
+            programs.push(Program::Elected { base: 0, vectors: terms(sources).collect(), select });
+        }
+    }
+    for epsilon in [0.0, 0.125, 0.3] {
+        for sources in [1..1, 1..2, 1..4] {
+            programs.push(Program::Overlap { base: 0, vectors: terms(sources).collect(), epsilon });
+        }
+    }
+    programs.extend([0.0, 0.01, 0.25, 3.0].map(|t| Program::Near { base: 0, source: 1, t }));
+    programs.extend([0.0, 0.1, 1.0].map(|threshold| {
+        let divergences = noise(4, rows).into();
+        Program::Important { base: 1, source: 0, row, divergences, threshold }
+    }));
+    programs
+}
+
+#[test]
+fn programs_that_are_rare() {
+    for (row, rows) in [(1, 5000), (5, 901), (72, 64), (4200, 2)] {
+        let n = row * rows;
+        let tensors: Vec<Tensor> = (1..5).map(|seed| f32_tensor(&stepped(seed, n))).collect();
+        for program in rare_programs(row, rows) {
+            for to in [GgmlType::F32, GgmlType::F16] {
+                assert_equal(&program, &tensors, to, n);
+            }
+            assert_equal(&Program::Scaled { program: Box::new(program), factor: -1.3 }, &tensors, GgmlType::F32, n);
+        }
+    }
+    let n = ROW * ROWS;
+    for (i, from) in SOURCES.into_iter().enumerate() {
+        let mut tensors = [0, 4, 9, 0].map(|by| tensor(SOURCES[(i + by) % 15], by as u32, n));
+        let to = DESTINATIONS[i % DESTINATIONS.len()];
+        for program in rare_programs(ROW, ROWS) {
+            assert_equal(&program, &tensors, to, n);
+        }
+        tensors[0] = tensor(from, 1, n).plus(&[3], ROW, ROWS);
+        tensors[2] = tensor(from, 2, n).plus(&[1, 2], ROW, ROWS / 5);
+        for program in rare_programs(ROW, ROWS) {
+            assert_equal(&program, &tensors, to, n);
+        }
+    }
+}
+
 #[test]
 fn slices_count_from_their_start() {
     // Eight super-blocks of any type are a multiple of 16 bytes.
@@ -462,6 +520,13 @@ fn slices_count_from_their_start() {
             assert_equal(&program, &on_top, to, n);
             assert_equal(&Program::Scaled { program: Box::new(program), factor: 0.7 }, &on_top, to, n);
         }
+    }
+    let programs = rare_programs(ROW, rows);
+    let tensors: Vec<Tensor> =
+        (1..5).map(|seed| tensor(GgmlType::Q5_1, seed, programs.len() * each).plus(&[2], ROW, rows)).collect();
+    let program = Program::Slices { elements: each, programs };
+    for to in DESTINATIONS {
+        assert_equal(&program, &tensors, to, tensors[0].bytes.len() / 24 * 32);
     }
     let scaled = |factor| Program::Scaled { program: Box::new(sum(&[0.5, 0.5], 0.0)), factor };
     let program = Program::Slices { elements: each, programs: vec![scaled(1.5), scaled(-2.0), sum(&[0.5, 0.5], 0.0)] };

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::{ALIGNMENT, Data, SOURCES};
 use crate::mask::below;
 use crate::mix::Mix;
-use crate::{Cut, GgmlType, Keep, LowRank, Program, Source, TaskVector, Tensor, Term, decode};
+use crate::{Cut, GgmlType, Keep, Lines, LowRank, Program, Source, TaskVector, Tensor, Term, decode};
 
 /// Differences of low rank on top of the sources of a launch at most, all together.
 const LOW_RANKS: usize = 32;
@@ -19,10 +19,16 @@ const CONSENSUS: u32 = 4;
 const NORMALIZE: u32 = 8;
 const DRAWN: u32 = 16;
 const LISTED: u32 = 32;
+const COLUMNS: u32 = 64;
 
 // Values of `Job::program`.
 const SUM: u32 = 0;
 const TASK_VECTORS: u32 = 1;
+const LINE_SUM: u32 = 2;
+const ELECTED: u32 = 3;
+const OVERLAP: u32 = 4;
+const NEAR: u32 = 5;
+const IMPORTANT: u32 = 6;
 
 /// A source whose bytes have their places.
 pub(super) struct Input<'a> {
@@ -46,6 +52,8 @@ pub struct Job {
     factor: f32,
     lambda: f32,
     share: f32,
+    threshold: f32,
+    row: u32,
     weights: [f32; 3],
     shares: [f32; 3],
     sources: [JobSource; SOURCES],
@@ -58,6 +66,7 @@ pub struct Job {
 pub(super) struct JobSource {
     address: u64,
     bytes: u64,
+    lines: u64,
     ties_end: [u64; 2],
     from: [i32; 2],
     to: [i32; 2],
@@ -85,8 +94,8 @@ struct JobLowRank {
     first: u32,
 }
 
-const _: () = assert!(size_of::<JobSource>() == 96 && size_of::<JobLowRank>() == 32);
-const _: () = assert!(size_of::<Job>() == 72 + SOURCES * 96 + LOW_RANKS * 32 && size_of::<Job>() < 4096);
+const _: () = assert!(size_of::<JobSource>() == 104 && size_of::<JobLowRank>() == 32);
+const _: () = assert!(size_of::<Job>() == 80 + SOURCES * 104 + LOW_RANKS * 32 && size_of::<Job>() < 4096);
 
 /// What kind of kernel a job needs.
 pub(super) enum Kind {
@@ -126,7 +135,13 @@ fn bytes(numbers: &[f32]) -> &[u8] {
 
 impl Job {
     /// Elements `range` of whole inputs, which the program counts from the range's start, times `factor`. Where they go is left open.
-    pub(super) fn of(program: &Program, factor: Option<f32>, inputs: &[Input], range: Range<usize>) -> Option<Self> {
+    pub(super) fn of<'a>(
+        program: &'a Program,
+        factor: Option<f32>,
+        inputs: &[Input],
+        range: Range<usize>,
+        at: &mut dyn FnMut(Data<'a>) -> u64,
+    ) -> Option<Self> {
         let mut job = Self { elements: range.len() as u64, factor: 1.0, ..Self::default() };
         if let Some(factor) = factor {
             (job.factor, job.flags) = (factor, SCALED);
@@ -145,7 +160,36 @@ impl Job {
                 let how = Mix { consensus: *consensus, normalize: *normalize, lambda: *lambda };
                 builder.task_vectors(*base, vectors, how)?;
             }
-            _ => return None,
+            Program::LineSum { terms, lines, row } => {
+                builder.job.program = LINE_SUM;
+                builder.job.flags |= if *lines == Lines::Columns { COLUMNS } else { 0 };
+                for term in terms {
+                    let lines = builder.lines(&term.coefficients, *lines, *row, at)?;
+                    builder.push(term.source)?.lines = lines;
+                }
+            }
+            Program::Elected { base, vectors, select } => {
+                builder.job.program = ELECTED;
+                builder.push(*base)?.keep_from(*select);
+                builder.sum(vectors)?;
+            }
+            Program::Overlap { base, vectors, epsilon } => {
+                (builder.job.program, builder.job.threshold) = (OVERLAP, *epsilon);
+                builder.push(*base)?;
+                builder.sum(vectors)?;
+            }
+            Program::Near { base, source, t } => {
+                (builder.job.program, builder.job.threshold) = (NEAR, *t);
+                builder.push(*base)?;
+                builder.push(*source)?;
+            }
+            Program::Important { base, source, row, divergences, threshold } => {
+                (builder.job.program, builder.job.threshold) = (IMPORTANT, *threshold);
+                let lines = builder.lines(divergences, Lines::Rows, *row, at)?;
+                builder.push(*base)?;
+                builder.push(*source)?.lines = lines;
+            }
+            Program::Slices { .. } | Program::Scaled { .. } => return None,
         }
         Some(builder.job)
     }
@@ -183,6 +227,22 @@ impl Builder<'_, '_> {
             self.push(term.source)?.coefficient = term.coefficient;
         }
         Some(())
+    }
+
+    /// Where the numbers of lines are, one for each.
+    fn lines<'a>(
+        &mut self,
+        numbers: &'a [f32],
+        lines: Lines,
+        row: usize,
+        at: &mut dyn FnMut(Data<'a>) -> u64,
+    ) -> Option<u64> {
+        self.job.row = u32::try_from(row).ok().filter(|row| *row > 0)?;
+        let needed = if lines == Lines::Columns { row } else { self.range.len().div_ceil(row) };
+        if numbers.len() < needed {
+            return None;
+        }
+        aligned(at(Data::Recipe(bytes(numbers))))
     }
 
     fn task_vectors(&mut self, base: usize, vectors: &[TaskVector], how: Mix) -> Option<()> {
