@@ -138,9 +138,8 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// How `elements` elements of type `destination.ty` are made by a GPU, in any order. `at` says where the device has, or will have, what
-    /// they are made of; it is asked for the same, in the same order, each time that all else is the same, so that a first call may find
-    /// out what there is to make room for.
+    /// How a GPU makes `elements` elements of type `destination.ty`, in any order of launches. `at` says where the device has what they are
+    /// made of. It is asked for the same whenever all else is the same, so that a first call may find out what to bring there.
     ///
     /// `None` if there are no kernels for it, or a tensor or a slice is not whole blocks from an address on that is a multiple of
     /// [`ALIGNMENT`].

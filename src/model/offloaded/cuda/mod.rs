@@ -15,7 +15,7 @@ use cudarc::nvrtc::Ptx;
 use ggraft_kernels::Source;
 use ggraft_kernels::cuda::{Data, Job, KERNELS, Launch, Place, SHARED_BYTES};
 
-use self::parents::Parents;
+use self::parents::{Parents, host};
 use super::Work;
 use crate::gguf::Parent;
 use crate::model::{ModelError, ParentsOn};
@@ -122,9 +122,10 @@ impl Device {
         let (mut mine, mut rest) = (Vec::new(), Vec::new());
         for work in work {
             let sources = work.tensor.source_data(parents);
-            let mut data = Vec::new();
-            let collect = &mut |wanted| {
-                data.push(wanted);
+            // What it reads, by where that is on the host: parents that are adapters on one base have the same blocks.
+            let mut data = HashMap::new();
+            let collect = &mut |wanted: Data<'a>| {
+                data.insert(host(wanted), wanted);
                 0
             };
             match launches(&work, &sources, collect) {
@@ -132,10 +133,10 @@ impl Device {
                 None => rest.push(work),
             }
         }
-        self.parents.settle(mine.iter().flat_map(|(_, _, data)| data))?;
+        self.parents.settle(mine.iter().flat_map(|(_, _, data)| data.values()))?;
         for (work, sources, data) in &mine {
-            let mut addresses = self.parents.bring(data, &self.stream)?.into_iter();
-            let launches = launches(work, sources, &mut |_| addresses.next().expect("asked for the same again"));
+            let addresses = self.parents.bring(data, &self.stream)?;
+            let launches = launches(work, sources, &mut |wanted| addresses[&host(wanted)]);
             for launch in launches.expect("aligned as the kernels want it") {
                 let config = LaunchConfig {
                     grid_dim: (launch.grid, 1, 1),

@@ -71,10 +71,15 @@ impl Parents {
         Ok(())
     }
 
-    /// Where `data` are on the device for what is queued on `stream` from here until [`Parents::release`].
-    pub fn bring(&mut self, data: &[Data], stream: &CudaStream) -> Result<Vec<u64>, DriverError> {
+    /// Where `data` are on the device, by what [`host`] says of them, for what is queued on `stream` from here until
+    /// [`Parents::release`].
+    pub fn bring(
+        &mut self,
+        data: &HashMap<usize, Data>,
+        stream: &CudaStream,
+    ) -> Result<HashMap<usize, u64>, DriverError> {
         let resident = |data: &Data| key(*data).and_then(|key| self.resident.get(&key));
-        let missing = data.iter().filter(|data| resident(data).is_none());
+        let missing = data.values().filter(|data| resident(data).is_none());
         let bytes: usize = missing.map(|data| padded(data.bytes())).sum();
         let room = &mut self.rooms[self.room];
         if bytes > 0 {
@@ -85,19 +90,20 @@ impl Parents {
                 room.memory = Some(self.transfers.alloc(bytes)?);
             }
         }
-        let mut addresses = Vec::with_capacity(data.len());
+        let mut addresses = HashMap::with_capacity(data.len());
         let mut end = 0;
-        for data in data {
-            match (resident(data), &mut room.memory) {
-                (Some(memory), _) => addresses.push(memory.device_ptr(stream).0),
+        for (number, data) in data {
+            let address = match (resident(data), &mut room.memory) {
+                (Some(memory), _) => memory.device_ptr(stream).0,
                 (None, Some(memory)) => {
                     let (start, bytes) = (end, data.bytes());
                     end += padded(bytes);
                     self.transfers.send(bytes, memory.slice_mut(start..start + bytes.len()))?;
-                    addresses.push(memory.device_ptr(stream).0 + start as u64);
+                    memory.device_ptr(stream).0 + start as u64
                 }
                 (None, None) => unreachable!("made for what is missing"),
-            }
+            };
+            addresses.insert(*number, address);
         }
         if bytes > 0 {
             stream.wait(&self.transfers.stream.record_event(None)?)?;
@@ -121,13 +127,14 @@ impl Parents {
     }
 }
 
-/// What tells what stays from all others: where its bytes are on the host. What is a recipe's own may be gone there, and something else in
-/// its place.
+/// Where the data are on the host, which tells them from all others that are needed meanwhile.
+pub(super) fn host(data: Data) -> usize {
+    data.bytes().as_ptr() as usize
+}
+
+/// What tells what may stay from all else that may. What is a recipe's own may not: when that is gone, something else can take its place.
 fn key(data: Data) -> Option<usize> {
-    match data {
-        Data::Parent(bytes) => Some(bytes.as_ptr() as usize),
-        Data::Recipe(_) => None,
-    }
+    matches!(data, Data::Parent(_)).then(|| host(data))
 }
 
 fn padded(bytes: &[u8]) -> usize {
