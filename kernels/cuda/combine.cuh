@@ -1,5 +1,5 @@
 // The arithmetic of programs over eight elements: sources in shared memory to merged floats, operation by operation as src/combine.rs and
-// src/mix.rs have them.
+// src/mix.rs have them. `Values` says how a program reads its sources.
 #pragma once
 
 #include "decode.cuh"
@@ -9,15 +9,23 @@
 // Elements that `run` combines together: what becomes of dropped ones depends on whether all of them have the same bounds.
 constexpr int TILE = 2048;
 
+// Sources that are their blocks and nothing else.
+struct Plain {
+    // Elements of source `s` from `8 * part` on of a chunk of the tile that begins at element `first`.
+    static DEVICE void values(const Job &job, u32 s, const u8 *shared, u64, int chunk, int part, float *w) {
+        decode(job.source[s].type, shared + job.source[s].at, chunk, part, w);
+    }
+};
+
 // `constant + sum_i coefficient_i * W_i`
-struct Sum {
+template <class Values> struct Sum {
     static DEVICE void draw(const Job &, const Block &, u64, int) {}
 
-    static DEVICE void combine(const Job &job, const u8 *shared, int chunk, int part, u64, int, float *merged) {
+    static DEVICE void combine(const Job &job, const u8 *shared, int chunk, int part, u64 first, int, float *merged) {
         UNROLL for (int i = 0; i < 8; ++i) merged[i] = job.constant;
         ROLLED for (u32 s = 0; s < job.sources; ++s) {
             float w[8];
-            decode(job.source[s].type, shared + job.source[s].at, chunk, part, w);
+            Values::values(job, s, shared, first, chunk, part, w);
             const float coefficient = job.source[s].coefficient;
             UNROLL for (int i = 0; i < 8; ++i) merged[i] = job.flags & COPY ? w[i] : merged[i] + coefficient * w[i];
         }
@@ -77,7 +85,7 @@ struct Stays {
 };
 
 // `base + lambda * mix_i(weight_i * rescale_i * sparsify_i(W_i - base))`
-struct TaskVectors {
+template <class Values> struct TaskVectors {
     static DEVICE void draw(const Job &job, const Block &block, u64 first, int t) {
         ROLLED for (u32 s = 1; s < job.sources; ++s)
             if (job.source[s].mask) ::draw(job.source[s], first, t, block.shared + job.source[s].mask);
@@ -87,14 +95,14 @@ struct TaskVectors {
         const int start = chunk * 32 / TILE * TILE, last = (start + TILE < here ? start + TILE : here) - 1;
         // Of what votes for either sign: sums, and those of the weights.
         float base[8], total[8], above[8], below[8], weights_above[8], weights_below[8];
-        decode(job.source[0].type, shared + job.source[0].at, chunk, part, base);
+        Values::values(job, 0, shared, first, chunk, part, base);
         UNROLL for (int i = 0; i < 8; ++i) total[i] = above[i] = below[i] = weights_above[i] = weights_below[i] = 0;
         ROLLED for (u32 s = 1; s < job.sources; ++s) {
             const JobSource &source = job.source[s];
             const Stays stays(job, source, first, start, last);
             const u32 mask = source.mask ? drawn(shared + source.mask, chunk, part) : 0;
             float w[8], delta[8];
-            decode(source.type, shared + source.at, chunk, part, w);
+            Values::values(job, s, shared, first, chunk, part, w);
             stays.deltas(source, mask, w, base, chunk * 32 + part * 8, delta);
             // The sum of two is that of their differences alone, which need not be zero plus these.
             if (s == 1 && job.sources == 3) {

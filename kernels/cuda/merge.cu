@@ -1,4 +1,5 @@
-// The kernels by name, each for one kind of program and one destination type. A launch's `Job` is the one parameter, by value.
+// The kernels by name, each for one kind of program and one destination type; `merge_any` for all programs over sources that may have
+// something on top. A launch's `Job` is the one parameter, by value.
 //
 // `build.sh` compiles them for GPUs. No flag may let the compiler round in another way (-use_fast_math, -fmad=true, -ftz=true): results are
 // those of `run`, bit for bit.
@@ -27,8 +28,9 @@ extern "C" u64 job_bytes() { return sizeof(Job); }
 
 // So many blocks at once on a multiprocessor as their registers do without memory for.
 #define KERNELS(type, To)                                                                                             \
-    KERNEL(merge_sum_##type, To::ELEMENTS == 32 ? 5 : 4, merge<Sum, To>)                                              \
-    KERNEL(merge_task_vectors_##type, To::ELEMENTS == 32 ? 5 : 4, merge<TaskVectors, To>)
+    KERNEL(merge_sum_##type, To::ELEMENTS == 32 ? 5 : 4, merge<Sum<Plain>, To>)                                           \
+    KERNEL(merge_task_vectors_##type, To::ELEMENTS == 32 ? 5 : 4, merge<TaskVectors<Plain>, To>)                            \
+    KERNEL(merge_any_##type, 4, merge<Any, To>)
 
 KERNELS(f32, F32)
 KERNELS(f16, F16)

@@ -1,7 +1,7 @@
 // One tile of one destination tensor by one block of threads: sources into shared memory, 32 elements for each thread, blocks out.
 #pragma once
 
-#include "combine.cuh"
+#include "any.cuh"
 #include "encode_k.cuh"
 
 // Floats from the start of one thread's 32 elements to that of the next one's: no two in one bank.

@@ -25,6 +25,10 @@ struct Block {
 #define DEVICE __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
 #define ROLLED _Pragma("unroll 1")
+// Four at a time, so that as many loads are under way together.
+#define UNROLL_FOUR _Pragma("unroll 4")
+// One for all kernels that call it.
+#define SHARED_CODE __device__ __noinline__
 #define THREADS(t) if (const int t = (int) threadIdx.x; true)
 #define BARRIER __syncthreads()
 
@@ -98,6 +102,8 @@ DEVICE void write16(u8 *global, const u8 *shared) { *(uint4 *) global = *(const 
 #define DEVICE inline
 #define UNROLL
 #define ROLLED
+#define UNROLL_FOUR
+#define SHARED_CODE inline
 // From the first thread to the last in every other block, and back in the others: the order is nothing to rely on.
 #define THREADS(t)                                                                                                    \
     for (int t, turn = 0; t = block.index % 2 ? block.threads - 1 - turn : turn, turn < block.threads; ++turn)

@@ -1,13 +1,16 @@
-//! Programs as launches of the kernels in `cuda/`: a [`Program`] and addresses in a GPU's memory in, a [`Launch`] out.
+//! Programs as launches of the kernels in `cuda/`: a [`Program`] and addresses in a GPU's memory in, a [`Launch`] out, or one for each slice.
 //!
 //! Nothing here needs a GPU or its driver. Who has them loads the kernels by their names in [`KERNELS`] and launches them with a [`Job`] as
 //! the one parameter, by value. The bytes are those of [`crate::run()`].
 
-use std::ffi::CStr;
+mod job;
 
-use crate::mask::below;
-use crate::mix::Mix;
-use crate::{GgmlType, Keep, Program, TaskVector, Term, decode, fold};
+use std::ffi::CStr;
+use std::ops::Range;
+
+pub use self::job::Job;
+use self::job::{Input, Kind, aligned};
+use crate::{GgmlType, Program, Source, Tensor, fold};
 
 /// Sources of a launch at most, the base of task vectors included.
 pub const SOURCES: usize = 16;
@@ -26,23 +29,15 @@ const FIT: usize = 4 * size_of::<f32>();
 /// Threads of a block, from the most to the fewest. No fewer: the tiles of all types are to be multiples of [`ALIGNMENT`].
 const THREADS: [usize; 2] = [128, 64];
 /// What addresses are multiples of.
-const ALIGNMENT: u64 = 16;
-
-// Bits of `Job::flags`.
-const COPY: u32 = 1;
-const SCALED: u32 = 2;
-const CONSENSUS: u32 = 4;
-const NORMALIZE: u32 = 8;
-const DRAWN: u32 = 16;
-const LISTED: u32 = 32;
+pub const ALIGNMENT: u64 = 16;
 
 macro_rules! kernels {
     (
-        one { $($variant:ident $sum:literal $task_vectors:literal;)* }
+        one { $($variant:ident $sum:literal $task_vectors:literal $any:literal;)* }
         two { $($a:ident $b:ident $to:ident $name:literal;)* }
     ) => {
         /// The names of all kernels.
-        pub const KERNELS: &[&CStr] = &[$($sum, $task_vectors,)* $($name,)*];
+        pub const KERNELS: &[&CStr] = &[$($sum, $task_vectors, $any,)* $($name,)*];
 
         fn sum(to: GgmlType) -> Option<&'static CStr> {
             match to {
@@ -54,6 +49,14 @@ macro_rules! kernels {
         fn task_vectors(to: GgmlType) -> Option<&'static CStr> {
             match to {
                 $(GgmlType::$variant => Some($task_vectors),)*
+                _ => None,
+            }
+        }
+
+        /// The kernel for every program, also over sources with something on top.
+        fn any(to: GgmlType) -> Option<&'static CStr> {
+            match to {
+                $(GgmlType::$variant => Some($any),)*
                 _ => None,
             }
         }
@@ -70,17 +73,17 @@ macro_rules! kernels {
 
 kernels! {
     one {
-        F32 c"merge_sum_f32" c"merge_task_vectors_f32";
-        F16 c"merge_sum_f16" c"merge_task_vectors_f16";
-        BF16 c"merge_sum_bf16" c"merge_task_vectors_bf16";
-        Q4_0 c"merge_sum_q4_0" c"merge_task_vectors_q4_0";
-        Q4_1 c"merge_sum_q4_1" c"merge_task_vectors_q4_1";
-        Q5_0 c"merge_sum_q5_0" c"merge_task_vectors_q5_0";
-        Q5_1 c"merge_sum_q5_1" c"merge_task_vectors_q5_1";
-        Q8_0 c"merge_sum_q8_0" c"merge_task_vectors_q8_0";
-        Q4_K c"merge_sum_q4_k" c"merge_task_vectors_q4_k";
-        Q5_K c"merge_sum_q5_k" c"merge_task_vectors_q5_k";
-        Q6_K c"merge_sum_q6_k" c"merge_task_vectors_q6_k";
+        F32 c"merge_sum_f32" c"merge_task_vectors_f32" c"merge_any_f32";
+        F16 c"merge_sum_f16" c"merge_task_vectors_f16" c"merge_any_f16";
+        BF16 c"merge_sum_bf16" c"merge_task_vectors_bf16" c"merge_any_bf16";
+        Q4_0 c"merge_sum_q4_0" c"merge_task_vectors_q4_0" c"merge_any_q4_0";
+        Q4_1 c"merge_sum_q4_1" c"merge_task_vectors_q4_1" c"merge_any_q4_1";
+        Q5_0 c"merge_sum_q5_0" c"merge_task_vectors_q5_0" c"merge_any_q5_0";
+        Q5_1 c"merge_sum_q5_1" c"merge_task_vectors_q5_1" c"merge_any_q5_1";
+        Q8_0 c"merge_sum_q8_0" c"merge_task_vectors_q8_0" c"merge_any_q8_0";
+        Q4_K c"merge_sum_q4_k" c"merge_task_vectors_q4_k" c"merge_any_q4_k";
+        Q5_K c"merge_sum_q5_k" c"merge_task_vectors_q5_k" c"merge_any_q5_k";
+        Q6_K c"merge_sum_q6_k" c"merge_task_vectors_q6_k" c"merge_any_q6_k";
     }
     two {
         Q8_0 Q8_0 Q8_0 c"merge_two_q8_0_q8_0";
@@ -89,6 +92,24 @@ kernels! {
         F16 F16 Q8_0 c"merge_two_f16_q8_0";
         F16 F16 F16 c"merge_two_f16_f16";
         BF16 BF16 BF16 c"merge_two_bf16_bf16";
+    }
+}
+
+/// Bytes that kernels read.
+#[derive(Clone, Copy, Debug)]
+pub enum Data<'a> {
+    /// The same for all recipes: a parent's blocks, or a factor of what is on top of them.
+    Parent(&'a [u8]),
+    /// Of this recipe alone.
+    Recipe(&'a [u8]),
+}
+
+impl<'a> Data<'a> {
+    /// What they are.
+    pub fn bytes(self) -> &'a [u8] {
+        match self {
+            Self::Parent(bytes) | Self::Recipe(bytes) => bytes,
+        }
     }
 }
 
@@ -116,86 +137,67 @@ pub struct Launch {
     pub shared_bytes: u32,
 }
 
-/// The parameter of all kernels, `Job` in `cuda/job.cuh`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Job {
-    elements: u64,
-    destination: u64,
-    count: u32,
-    flags: u32,
-    columns: u32,
-    constant: f32,
-    factor: f32,
-    lambda: f32,
-    share: f32,
-    unused: u32,
-    weights: [f32; 3],
-    shares: [f32; 3],
-    sources: [JobSource; SOURCES],
-}
-
-/// One source of a [`Job`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct JobSource {
-    address: u64,
-    bytes: u64,
-    ties_end: [u64; 2],
-    from: [i32; 2],
-    to: [i32; 2],
-    ty: u32,
-    tile_bytes: u32,
-    at: u32,
-    mask: u32,
-    coefficient: f32,
-    weight: f32,
-    seed: [u32; 2],
-    stream: [u32; 2],
-    threshold: u32,
-    unused: u32,
-}
-
-const _: () = assert!(size_of::<JobSource>() == 96 && size_of::<Job>() == 72 + SOURCES * 96);
-
 impl Launch {
-    /// How `elements` elements of type `destination.ty` are made by a GPU of whole sources without anything on top. `None` if there is no
-    /// kernel for it, or a tensor is not whole blocks from an address on that is a multiple of 16.
-    pub fn of(program: &Program, sources: &[Place], destination: Place, elements: usize) -> Option<Self> {
+    /// How a GPU makes `elements` elements of type `destination.ty`, in any order of launches. `at` says where the device has what they are
+    /// made of. It is asked for the same whenever all else is the same, so that a first call may find out what to bring there.
+    ///
+    /// `None` if there are no kernels for it, or a tensor or a slice is not whole blocks from an address on that is a multiple of
+    /// [`ALIGNMENT`].
+    pub fn of<'a>(
+        program: &'a Program,
+        sources: &[Source<'a>],
+        destination: Place,
+        elements: usize,
+        at: &mut dyn FnMut(Data<'a>) -> u64,
+    ) -> Option<Vec<Self>> {
+        let ty = destination.ty;
+        if elements == 0 || matches!(program, Program::Copy { .. }) {
+            return None;
+        }
         if let Some((source, _)) = program.multiple()
-            && fold::knows(destination.ty)
-            && sources.get(source)?.ty == destination.ty
+            && fold::knows(ty)
+            && let Source::Tensor(Tensor { ty: from, low_rank: [], .. }) = sources.get(source)?
+            && *from == ty
         {
             // `run` has a way of its own for these.
             return None;
         }
-        let mut job =
-            Job { elements: elements as u64, destination: destination.address, factor: 1.0, ..Job::default() };
-        let kernel = match program {
-            Program::Scaled { program, factor } => {
-                (job.factor, job.flags) = (*factor, SCALED);
-                match &**program {
-                    Program::Copy { source } => {
-                        job.flags |= COPY;
-                        job.sum(&[Term { source: *source, coefficient: 1.0 }], sources)?;
-                        sum(destination.ty)?
-                    }
-                    program => job.program(program, sources, destination.ty)?,
-                }
-            }
-            program => job.program(program, sources, destination.ty)?,
+        let inputs: Vec<Input> = sources.iter().map(|source| Input::of(source, at)).collect::<Option<_>>()?;
+        let mut one = |program, factor, range| {
+            let job = Job::of(program, factor, &inputs, Range::clone(&range), at)?;
+            Self::one(job, destination, range)
         };
-        let places = job.sources[..job.count as usize].iter().map(|s| s.address).chain([destination.address]);
-        if elements == 0 || !places.into_iter().all(|address| address.is_multiple_of(ALIGNMENT)) {
+        let (program, factor) = unscaled(program);
+        let Program::Slices { elements: each, programs } = program else {
+            return Some(vec![one(program, factor, 0..elements)?]);
+        };
+        if each * programs.len() != elements {
             return None;
         }
-        destination.ty.row_size(elements)?;
-        for source in &mut job.sources[..job.count as usize] {
-            source.bytes = source.ty()?.row_size(elements)? as u64;
-        }
+        let slice = |(number, program)| {
+            let range = number * each..(number + 1) * each;
+            match (factor, unscaled(program)) {
+                (factor, (program, None)) | (None, (program, factor)) => one(program, factor, range),
+                _ => None,
+            }
+        };
+        programs.iter().enumerate().map(slice).collect()
+    }
+
+    /// What makes elements `range` of the destination.
+    fn one(mut job: Job, destination: Place, range: Range<usize>) -> Option<Self> {
+        let ty = destination.ty;
+        ty.row_size(range.len())?;
+        job.destination = aligned(destination.address + ty.row_size(range.start)? as u64)?;
+        let kernel = match job.kind() {
+            Kind::Two([a, b]) => two(a, b, ty).or_else(|| sum(ty)),
+            Kind::Sum => sum(ty),
+            Kind::TaskVectors => task_vectors(ty),
+            Kind::Any => any(ty),
+        }?;
         THREADS
             .into_iter()
-            .map(|threads| Self::with(kernel, job, destination.ty, threads))
+            .map(|threads| Self::with(kernel, job, ty, threads))
             .zip([SHARED_FREELY, SHARED_BYTES])
             .find_map(|(launch, most)| launch.filter(|launch| launch.shared_bytes as usize <= most))
     }
@@ -205,8 +207,8 @@ impl Launch {
     fn with(kernel: &'static CStr, mut job: Job, to: GgmlType, threads: usize) -> Option<Self> {
         let tile = threads * CHUNK;
         let mut used = 0;
-        for source in &mut job.sources[..job.count as usize] {
-            let bytes = source.ty()?.row_size(tile)?;
+        for source in job.sources_mut() {
+            let bytes = source.ty().row_size(tile)?;
             (source.at, source.tile_bytes) = (used as u32, bytes as u32);
             used += bytes;
         }
@@ -219,7 +221,7 @@ impl Launch {
                 threads * COLUMN
             }
         };
-        for source in job.sources[..job.count as usize].iter_mut().filter(|source| source.mask != 0) {
+        for source in job.sources_mut().iter_mut().filter(|source| source.mask != 0) {
             source.mask = used as u32;
             used += tile / 8;
         }
@@ -229,92 +231,10 @@ impl Launch {
     }
 }
 
-impl Job {
-    fn program(&mut self, program: &Program, sources: &[Place], to: GgmlType) -> Option<&'static CStr> {
-        match program {
-            Program::Sum { terms, constant } => {
-                self.constant = *constant;
-                self.sum(terms, sources)?;
-                match terms[..] {
-                    [a, b] if self.flags == 0 && *constant == 0.0 => {
-                        two(sources[a.source].ty, sources[b.source].ty, to).or_else(|| sum(to))
-                    }
-                    _ => sum(to),
-                }
-            }
-            Program::TaskVectors { base, vectors, consensus, normalize, lambda } => {
-                let how = Mix { consensus: *consensus, normalize: *normalize, lambda: *lambda };
-                self.push(*sources.get(*base)?)?;
-                for v in vectors {
-                    self.task_vector(v, *sources.get(v.source)?)?;
-                }
-                if let [a, b] = vectors[..] {
-                    self.weights = [a.weight, b.weight, a.weight + b.weight];
-                    self.shares = self.weights.map(|weights| how.share(weights));
-                    self.flags |= LISTED;
-                }
-                let drawn = vectors.len() == 2 && vectors.iter().all(|v| matches!(v.keep, Keep::Random { .. }));
-                for (flag, set) in [(CONSENSUS, *consensus), (NORMALIZE, *normalize), (DRAWN, drawn)] {
-                    self.flags |= if set { flag } else { 0 };
-                }
-                (self.lambda, self.share) = (*lambda, how.share(vectors.iter().map(|v| v.weight).sum()));
-                task_vectors(to)
-            }
-            _ => None,
-        }
-    }
-
-    fn sum(&mut self, terms: &[Term], sources: &[Place]) -> Option<()> {
-        for term in terms {
-            self.push(*sources.get(term.source)?)?.coefficient = term.coefficient;
-        }
-        Some(())
-    }
-
-    fn task_vector(&mut self, v: &TaskVector, place: Place) -> Option<()> {
-        let source = self.push(place)?;
-        (source.coefficient, source.weight) = (v.rescale * v.weight, v.weight);
-        match v.keep {
-            Keep::All => {}
-            Keep::Nothing => source.from = [i32::MAX; 2],
-            Keep::Largest(outer) => {
-                (source.from, source.ties_end[0]) = ([below(outer, 0), below(outer, u64::MAX)], outer.ties_end)
-            }
-            Keep::Band { inner, outer } => {
-                (source.from, source.to) =
-                    ([below(outer, 0), below(outer, u64::MAX)], [below(inner, 0), below(inner, u64::MAX)]);
-                source.ties_end = [outer.ties_end, inner.ties_end];
-            }
-            Keep::Random { key, threshold } => {
-                (source.seed, source.stream, source.threshold) = (key.seed, key.stream, threshold);
-                // That there is a mask; where it is comes later.
-                source.mask = 1;
-            }
-            Keep::Ranked { .. } => return None,
-        }
-        Some(())
-    }
-
-    /// One more source, of which everything stays.
-    fn push(&mut self, place: Place) -> Option<&mut JobSource> {
-        if !decode::knows(place.ty) {
-            return None;
-        }
-        let source = self.sources.get_mut(self.count as usize)?;
-        self.count += 1;
-        *source = JobSource {
-            address: place.address,
-            ty: place.ty as u32,
-            from: [-1; 2],
-            to: [i32::MAX; 2],
-            ..JobSource::default()
-        };
-        Some(source)
-    }
-}
-
-impl JobSource {
-    fn ty(&self) -> Option<GgmlType> {
-        GgmlType::from_id(self.ty)
+/// What is multiplied, and by how much.
+fn unscaled(program: &Program) -> (&Program, Option<f32>) {
+    match program {
+        Program::Scaled { program, factor } => (program, Some(*factor)),
+        program => (program, None),
     }
 }

@@ -211,6 +211,11 @@ impl LowRank {
         (self.width, self.rows, &self.a, &self.b)
     }
 
+    /// Products that each element is the sum of.
+    pub(crate) fn rank(&self) -> usize {
+        self.rank
+    }
+
     /// Bytes of both factors.
     pub fn bytes(&self) -> usize {
         size_of_val(&*self.a) + size_of_val(&*self.b)

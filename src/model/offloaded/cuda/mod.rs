@@ -12,14 +12,13 @@ use std::sync::Arc;
 use cudarc::driver::sys::CUfunction_attribute;
 use cudarc::driver::{CudaContext, CudaFunction, CudaStream, DeviceRepr, DriverError, LaunchConfig, PushKernelArg};
 use cudarc::nvrtc::Ptx;
-use ggraft_kernels::cuda::{Job, KERNELS, Launch, Place, SHARED_BYTES};
-use ggraft_kernels::{Source, Tensor};
+use ggraft_kernels::Source;
+use ggraft_kernels::cuda::{Data, Job, KERNELS, Launch, Place, SHARED_BYTES};
 
-use self::parents::Parents;
+use self::parents::{Parents, host};
 use super::Work;
 use crate::gguf::Parent;
 use crate::model::{ModelError, ParentsOn};
-use crate::plan::PlannedTensor;
 
 /// The kernels, compiled for every kind of device by the build.
 const IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/merge.fatbin"));
@@ -122,44 +121,42 @@ impl Device {
     fn send<'a>(&mut self, work: Vec<Work<'a>>, parents: &'a [Parent]) -> Result<Vec<Work<'a>>, DriverError> {
         let (mut mine, mut rest) = (Vec::new(), Vec::new());
         for work in work {
-            match sources(work.tensor, parents).filter(|sources| launch(&work, sources, |_| 0).is_some()) {
-                Some(sources) => mine.push((work, sources)),
+            let sources = work.tensor.source_data(parents);
+            // What it reads, by where that is on the host: parents that are adapters on one base have the same blocks.
+            let mut data = HashMap::new();
+            let collect = &mut |wanted: Data<'a>| {
+                data.insert(host(wanted), wanted);
+                0
+            };
+            match launches(&work, &sources, collect) {
+                Some(_) => mine.push((work, sources, data)),
                 None => rest.push(work),
             }
         }
-        self.parents.settle(mine.iter().flat_map(|(_, sources)| sources.iter().map(|source| source.data)))?;
-        for (work, sources) in &mine {
-            let data: Vec<&[u8]> = sources.iter().map(|source| source.data).collect();
-            let addresses = self.parents.bring(&data, &self.stream)?;
-            let launch = launch(work, sources, |i| addresses[i]).expect("aligned as the kernels want it");
-            let config = LaunchConfig {
-                grid_dim: (launch.grid, 1, 1),
-                block_dim: (launch.threads, 1, 1),
-                shared_mem_bytes: launch.shared_bytes,
-            };
-            let argument = Argument(launch.job);
-            // SAFETY: the kernel takes this one argument. Its addresses are those of the parents' bytes, which stay until the stream has
-            // come so far, and of llama.cpp's tensor, which nothing computes with meanwhile; all are as long as the job says.
-            unsafe { self.stream.launch_builder(&self.kernels[launch.kernel]).arg(&argument).launch(config)? };
+        self.parents.settle(mine.iter().flat_map(|(_, _, data)| data.values()))?;
+        for (work, sources, data) in &mine {
+            let addresses = self.parents.bring(data, &self.stream)?;
+            let launches = launches(work, sources, &mut |wanted| addresses[&host(wanted)]);
+            for launch in launches.expect("aligned as the kernels want it") {
+                let config = LaunchConfig {
+                    grid_dim: (launch.grid, 1, 1),
+                    block_dim: (launch.threads, 1, 1),
+                    shared_mem_bytes: launch.shared_bytes,
+                };
+                let argument = Argument(launch.job);
+                // SAFETY: the kernel takes this one argument. Its addresses are those of data that stay until the stream has come so far,
+                // and of llama.cpp's tensor, which nothing computes with meanwhile; all are as long as the job says.
+                unsafe { self.stream.launch_builder(&self.kernels[launch.kernel]).arg(&argument).launch(config)? };
+            }
             self.parents.release(&self.stream)?;
         }
         Ok(rest)
     }
 }
 
-/// What the tensor is merged from, if that is whole tensors with nothing on top.
-fn sources<'a>(tensor: &'a PlannedTensor, parents: &'a [Parent]) -> Option<Vec<Tensor<'a>>> {
-    let plain = |source| match source {
-        Source::Tensor(tensor @ Tensor { low_rank: [], first: 0, .. }) => Some(tensor),
-        _ => None,
-    };
-    tensor.source_data(parents).into_iter().map(plain).collect()
-}
-
-/// The kernel for it, if there is one, with its sources at these addresses.
-fn launch(work: &Work, sources: &[Tensor], address: impl Fn(usize) -> u64) -> Option<Launch> {
-    let place = |(i, source): (usize, &Tensor)| Place { ty: source.ty, address: address(i) };
-    let places: Vec<Place> = sources.iter().enumerate().map(place).collect();
-    let destination = Place { ty: work.tensor.info.ty, address: work.weight.address() as u64 };
-    Launch::of(&work.tensor.program, &places, destination, work.tensor.elements())
+/// The kernels for it, if there are some, with what they read where `at` says.
+fn launches<'a>(work: &Work<'a>, sources: &[Source<'a>], at: &mut dyn FnMut(Data<'a>) -> u64) -> Option<Vec<Launch>> {
+    let tensor = work.tensor;
+    let destination = Place { ty: tensor.info.ty, address: work.weight.address() as u64 };
+    Launch::of(&tensor.program, sources, destination, tensor.elements(), at)
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use cudarc::driver::{
     CudaContext, CudaEvent, CudaSlice, CudaStream, CudaViewMut, DevicePtr, DriverError, PinnedHostSlice,
 };
+use ggraft_kernels::cuda::Data;
 use rayon::prelude::*;
 
 use crate::model::ParentsOn;
@@ -48,11 +49,11 @@ impl Parents {
         Ok(Self { context: Arc::clone(context), on, transfers: Transfers::new(context)?, resident, rooms, room: 0 })
     }
 
-    /// Keeps `tensors` on the device if there is room for all of them, or if that is asked for.
-    pub fn settle<'a>(&mut self, tensors: impl Iterator<Item = &'a [u8]>) -> Result<(), DriverError> {
-        let mut new: HashMap<usize, &[u8]> = tensors.map(|tensor| (key(tensor), tensor)).collect();
+    /// Keeps what is the parents' on the device if there is room for all of it, or if that is asked for.
+    pub fn settle<'a>(&mut self, data: impl Iterator<Item = &'a Data<'a>>) -> Result<(), DriverError> {
+        let mut new: HashMap<usize, &[u8]> = data.filter_map(|data| Some((key(*data)?, data.bytes()))).collect();
         new.retain(|key, _| !self.resident.contains_key(key));
-        let wanted: usize = new.values().map(|tensor| padded(tensor)).sum();
+        let wanted: usize = new.values().map(|bytes| padded(bytes)).sum();
         let (free, total) = self.context.mem_get_info()?;
         let settles = match self.on {
             ParentsOn::Auto => wanted < free.saturating_sub(total / RESERVE),
@@ -60,9 +61,9 @@ impl Parents {
             ParentsOn::Host => false,
         };
         if settles {
-            for (key, tensor) in new {
-                let mut memory = self.transfers.alloc(tensor.len())?;
-                self.transfers.send(tensor, memory.as_view_mut())?;
+            for (key, bytes) in new {
+                let mut memory = self.transfers.alloc(bytes.len())?;
+                self.transfers.send(bytes, memory.as_view_mut())?;
                 self.resident.insert(key, memory);
             }
             self.transfers.stream.synchronize()?;
@@ -70,10 +71,16 @@ impl Parents {
         Ok(())
     }
 
-    /// Where the bytes of `tensors` are on the device for what is queued on `stream` from here until [`Parents::release`].
-    pub fn bring(&mut self, tensors: &[&[u8]], stream: &CudaStream) -> Result<Vec<u64>, DriverError> {
-        let missing = tensors.iter().filter(|tensor| !self.resident.contains_key(&key(tensor)));
-        let bytes: usize = missing.map(|tensor| padded(tensor)).sum();
+    /// Where `data` are on the device, by what [`host`] says of them, for what is queued on `stream` from here until
+    /// [`Parents::release`].
+    pub fn bring(
+        &mut self,
+        data: &HashMap<usize, Data>,
+        stream: &CudaStream,
+    ) -> Result<HashMap<usize, u64>, DriverError> {
+        let resident = |data: &Data| key(*data).and_then(|key| self.resident.get(&key));
+        let missing = data.values().filter(|data| resident(data).is_none());
+        let bytes: usize = missing.map(|data| padded(data.bytes())).sum();
         let room = &mut self.rooms[self.room];
         if bytes > 0 {
             if let Some(read) = room.read.take() {
@@ -83,19 +90,20 @@ impl Parents {
                 room.memory = Some(self.transfers.alloc(bytes)?);
             }
         }
-        let mut addresses = Vec::with_capacity(tensors.len());
+        let mut addresses = HashMap::with_capacity(data.len());
         let mut end = 0;
-        for tensor in tensors {
-            match (self.resident.get(&key(tensor)), &mut room.memory) {
-                (Some(memory), _) => addresses.push(memory.device_ptr(stream).0),
+        for (number, data) in data {
+            let address = match (resident(data), &mut room.memory) {
+                (Some(memory), _) => memory.device_ptr(stream).0,
                 (None, Some(memory)) => {
-                    let start = end;
-                    end += padded(tensor);
-                    self.transfers.send(tensor, memory.slice_mut(start..start + tensor.len()))?;
-                    addresses.push(memory.device_ptr(stream).0 + start as u64);
+                    let (start, bytes) = (end, data.bytes());
+                    end += padded(bytes);
+                    self.transfers.send(bytes, memory.slice_mut(start..start + bytes.len()))?;
+                    memory.device_ptr(stream).0 + start as u64
                 }
                 (None, None) => unreachable!("made for what is missing"),
-            }
+            };
+            addresses.insert(*number, address);
         }
         if bytes > 0 {
             stream.wait(&self.transfers.stream.record_event(None)?)?;
@@ -119,13 +127,18 @@ impl Parents {
     }
 }
 
-/// What tells a parent's tensor from all others: where its bytes are mapped.
-fn key(tensor: &[u8]) -> usize {
-    tensor.as_ptr() as usize
+/// Where the data are on the host, which tells them from all others that are needed meanwhile.
+pub(super) fn host(data: Data) -> usize {
+    data.bytes().as_ptr() as usize
 }
 
-fn padded(tensor: &[u8]) -> usize {
-    tensor.len().next_multiple_of(ALIGNMENT)
+/// What tells what may stay from all else that may. What is a recipe's own may not: when that is gone, something else can take its place.
+fn key(data: Data) -> Option<usize> {
+    matches!(data, Data::Parent(_)).then(|| host(data))
+}
+
+fn padded(bytes: &[u8]) -> usize {
+    bytes.len().next_multiple_of(ALIGNMENT)
 }
 
 /// The way to a device, through memory that it reads from directly: one piece is filled while the other is on its way.
