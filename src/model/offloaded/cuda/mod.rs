@@ -73,7 +73,9 @@ impl Cuda {
 
     /// Gives back what devices have of the parents; whether there was anything.
     pub fn release_parents(&mut self) -> bool {
-        self.devices.values_mut().flatten().fold(false, |any, device| device.parents.release_all() || any)
+        let of_each = self.devices.values_mut().flatten().map(|device| device.parents.release_all());
+        // All of them, not the first that had any.
+        of_each.filter(|released| *released).count() > 0
     }
 
     /// Waits until everything is merged.
