@@ -48,10 +48,12 @@ test: deps models ## Run all tests
 	RUSTFLAGS= $(CARGO) test --release --locked --package ggraft-kernels --target-dir target/portable
 	@$(MAKE) --no-print-directory test-clients
 
-# A folder of its own: llama.cpp is another build there, and the two would push each other out.
+# A folder of its own: llama.cpp is another build there, and the two would push each other out. Built without the choice of a device,
+# which llama.cpp's build would take for an option of its own.
+DEVICE_TESTS = $(CARGO) test --release --locked --features $(BACKEND) --target-dir target/$(BACKEND) --test integration
 test-gpu: deps ## Build for Vulkan, or with BACKEND=cuda, and test on the device found, be it Mesa's software one (an hour the first time, on two cores)
-	GGRAFT_TEST_DEVICE=1 sh $(GPU_$(BACKEND)) $(CARGO) test --release --locked --features $(BACKEND) --target-dir target/$(BACKEND) \
-		--test integration device
+	sh $(GPU_$(BACKEND)) env -u GGML_VK_VISIBLE_DEVICES $(DEVICE_TESTS) --no-run
+	GGRAFT_TEST_DEVICE=1 sh $(GPU_$(BACKEND)) $(DEVICE_TESTS) device
 
 test-arm: ## Test the kernels on an emulated 64-bit ARM processor (rustup, qemu)
 	CARGO=$(CARGO) sh scripts/arm.sh
