@@ -23,6 +23,8 @@ build: deps ## Build target/release/ggraft (llama.cpp included: some minutes the
 	$(CARGO) build --release --locked
 
 cuda: deps ## Build target/cuda/release/ggraft, for CUDA GPUs (their compiler comes from PyPI where there is none)
+	@nvidia-smi -L >/dev/null 2>&1 || [ -n "$$CMAKE_CUDA_ARCHITECTURES" ] || { echo "error: no GPU here to build for; name what \
+	the program is for: make cuda CMAKE_CUDA_ARCHITECTURES=90 (H100), 89 (RTX 40), 86 (RTX 30), 80 (A100)" >&2; exit 1; }
 	@sh $(GPU_cuda) $(CARGO) build --release --locked --features cuda --target-dir target/cuda
 
 cuda-check: ## Compile the CUDA kernels for every kind of GPU, without llama.cpp
