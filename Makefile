@@ -53,7 +53,7 @@ test: deps models ## Run all tests
 # A folder of its own: llama.cpp is another build there, and the two would push each other out. Built without the choice of a device,
 # which llama.cpp's build would take for an option of its own.
 DEVICE_TESTS = $(CARGO) test --release --locked --features $(BACKEND) --target-dir target/$(BACKEND) --test integration
-test-gpu: deps ## Build for Vulkan, or with BACKEND=cuda, and test on the device found, be it Mesa's software one (an hour the first time, on two cores)
+test-gpu: deps ## Build for Vulkan, or with BACKEND=cuda, and test on the device found, be it Mesa's software one (the first time, on two cores: 20 minutes for Vulkan, longer for CUDA)
 	sh $(GPU_$(BACKEND)) env -u GGML_VK_VISIBLE_DEVICES $(DEVICE_TESTS) --no-run
 	GGRAFT_TEST_DEVICE=1 sh $(GPU_$(BACKEND)) $(DEVICE_TESTS) device
 
