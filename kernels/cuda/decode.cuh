@@ -64,27 +64,23 @@ struct F32 {
     }
 };
 
-struct F16 {
+// Numbers of 16 bits, of which `Of::number` makes one a float.
+template <class Of> struct Halves {
     static constexpr int ELEMENTS = 32, BYTES = 64;
     static DEVICE void decode(const u8 *block, int part, float *w) {
         const FourWords four = load<FourWords>(block + 16 * part);
         UNROLL for (int i = 0; i < 4; ++i) {
-            w[2 * i] = number((u16) four.word[i]);
-            w[2 * i + 1] = number(four.word[i] >> 16);
+            w[2 * i] = Of::number((u16) four.word[i]);
+            w[2 * i + 1] = Of::number(four.word[i] >> 16);
         }
     }
+};
+
+struct F16 : Halves<F16> {
     static DEVICE float number(u16 half) { return from_half(half); }
 };
 
-struct BF16 {
-    static constexpr int ELEMENTS = 32, BYTES = 64;
-    static DEVICE void decode(const u8 *block, int part, float *w) {
-        const FourWords four = load<FourWords>(block + 16 * part);
-        UNROLL for (int i = 0; i < 4; ++i) {
-            w[2 * i] = number((u16) four.word[i]);
-            w[2 * i + 1] = number(four.word[i] >> 16);
-        }
-    }
+struct BF16 : Halves<BF16> {
     static DEVICE float number(u16 upper) { return as_float((u32) upper << 16); }
 };
 

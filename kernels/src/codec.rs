@@ -19,6 +19,14 @@ pub struct Codecs {
 }
 
 impl Codecs {
+    /// No type but those with code here: the others are never said to be known, so that nothing asks for them.
+    pub const BUILT_IN: Self = Self {
+        decode: |ty, _, _| panic!("no decoder for {ty}"),
+        encode: |ty, _, _| panic!("no encoder for {ty}"),
+        can_decode: |_| false,
+        can_encode: |_| false,
+    };
+
     /// Whether sources may have this type.
     pub fn decodes(&self, ty: GgmlType) -> bool {
         decode::knows(ty) || (self.can_decode)(ty)

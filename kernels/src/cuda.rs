@@ -39,24 +39,10 @@ macro_rules! kernels {
         /// The names of all kernels.
         pub const KERNELS: &[&CStr] = &[$($sum, $task_vectors, $any,)* $($name,)*];
 
-        fn sum(to: GgmlType) -> Option<&'static CStr> {
+        /// The kernels that make tensors of this type: sums, task vectors, and every program, also over sources with something on top.
+        fn all(to: GgmlType) -> Option<[&'static CStr; 3]> {
             match to {
-                $(GgmlType::$variant => Some($sum),)*
-                _ => None,
-            }
-        }
-
-        fn task_vectors(to: GgmlType) -> Option<&'static CStr> {
-            match to {
-                $(GgmlType::$variant => Some($task_vectors),)*
-                _ => None,
-            }
-        }
-
-        /// The kernel for every program, also over sources with something on top.
-        fn any(to: GgmlType) -> Option<&'static CStr> {
-            match to {
-                $(GgmlType::$variant => Some($any),)*
+                $(GgmlType::$variant => Some([$sum, $task_vectors, $any]),)*
                 _ => None,
             }
         }
@@ -189,22 +175,23 @@ impl Launch {
         let ty = destination.ty;
         ty.row_size(range.len())?;
         job.destination = aligned(destination.address + ty.row_size(range.start)? as u64)?;
-        let kernel = match job.kind() {
-            Kind::Two([a, b]) => two(a, b, ty).or_else(|| sum(ty)),
-            Kind::Sum => sum(ty),
-            Kind::TaskVectors => task_vectors(ty),
-            Kind::Any => any(ty),
-        }?;
+        let [sum, task_vectors, any] = all(ty)?;
+        let (kernel, in_registers) = match job.kind() {
+            Kind::Two([a, b]) => two(a, b, ty).map_or((sum, false), |kernel| (kernel, true)),
+            Kind::Sum => (sum, false),
+            Kind::TaskVectors => (task_vectors, false),
+            Kind::Any => (any, false),
+        };
         THREADS
             .into_iter()
-            .map(|threads| Self::with(kernel, job, ty, threads))
+            .map(|threads| Self::with(kernel, job, ty, threads, in_registers))
             .zip([SHARED_FREELY, SHARED_BYTES])
             .find_map(|(launch, most)| launch.filter(|launch| launch.shared_bytes as usize <= most))
     }
 
     /// Lays out a block's shared memory: the tiles of the sources, which that of the destination takes the place of later on; masks; and
-    /// what is merged.
-    fn with(kernel: &'static CStr, mut job: Job, to: GgmlType, threads: usize) -> Option<Self> {
+    /// what is merged, unless that stays in registers.
+    fn with(kernel: &'static CStr, mut job: Job, to: GgmlType, threads: usize, in_registers: bool) -> Option<Self> {
         let tile = threads * CHUNK;
         let mut used = 0;
         for source in job.sources_mut() {
@@ -214,7 +201,7 @@ impl Launch {
         }
         let encoded = to.row_size(tile)?;
         let merged = match to.block_size() {
-            _ if kernel.to_bytes().starts_with(b"merge_two") => encoded,
+            _ if in_registers => encoded,
             1 => threads * COLUMN,
             block => {
                 used = used.max(encoded + if block == CHUNK { 0 } else { threads * FIT });

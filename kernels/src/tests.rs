@@ -15,16 +15,6 @@ use crate::{
     keep_threshold, run,
 };
 
-/// No type but the built-in ones: a test that reaches these has a wrong expectation.
-fn codecs() -> Codecs {
-    Codecs {
-        decode: |ty, _, _| panic!("no decoder for {ty}"),
-        encode: |ty, _, _| panic!("no encoder for {ty}"),
-        can_decode: |_| false,
-        can_encode: |_| false,
-    }
-}
-
 /// Deterministic values in (-1, 1) with many exact ties and some zeros.
 fn values(seed: u32, n: usize) -> Vec<f32> {
     let mut draws = vec![0; n];
@@ -50,7 +40,7 @@ fn run_part(program: &Program, sources: &[Vec<f32>], range: Range<usize>) -> Vec
     let bytes: Vec<Vec<u8>> = sources.iter().map(|s| f32_bytes(s)).collect();
     let sources: Vec<Source> = bytes.iter().map(|b| Source::new(GgmlType::F32, b)).collect();
     let mut out = vec![0; range.len() * 4];
-    run(program, &sources, GgmlType::F32, range, &mut out, &codecs());
+    run(program, &sources, GgmlType::F32, range, &mut out, &Codecs::BUILT_IN);
     f32_values(&out)
 }
 
@@ -209,12 +199,12 @@ fn ranges_of_tiles_give_the_bytes_of_the_whole() {
     let program = task_vectors(vec![vector(1, 0.6, keep)], true, true);
     let row = |elements| GgmlType::Q8_0.row_size(elements).unwrap();
     let mut whole = vec![0; row(n)];
-    run(&program, &sources, GgmlType::Q8_0, 0..n, &mut whole, &codecs());
+    run(&program, &sources, GgmlType::Q8_0, 0..n, &mut whole, &Codecs::BUILT_IN);
     let mut pieces = vec![0; row(n)];
     for tile in [3, 0, 2, 1] {
         let range = tile * TILE..(tile + 1) * TILE;
         let bytes = row(range.start)..row(range.end);
-        run(&program, &sources, GgmlType::Q8_0, range, &mut pieces[bytes], &codecs());
+        run(&program, &sources, GgmlType::Q8_0, range, &mut pieces[bytes], &Codecs::BUILT_IN);
     }
     assert_eq!(whole, pieces);
 }
@@ -224,7 +214,7 @@ fn copy_is_bytes() {
     let data = vec![0xA5; GgmlType::IQ2_XXS.row_size(512).unwrap()];
     let mut out = vec![0; data.len()];
     let source = Source::new(GgmlType::IQ2_XXS, &data);
-    run(&Program::Copy { source: 0 }, &[source], GgmlType::IQ2_XXS, 0..512, &mut out, &codecs());
+    run(&Program::Copy { source: 0 }, &[source], GgmlType::IQ2_XXS, 0..512, &mut out, &Codecs::BUILT_IN);
     assert_eq!(out, data);
 }
 
@@ -233,9 +223,9 @@ fn q8_0_rounds_half_away_from_zero_and_survives_zeros() {
     let mut block = [0f32; 32];
     (block[0], block[1], block[2]) = (127.0, 2.5, -2.5);
     let mut out = [0; 34];
-    codecs().quantize(GgmlType::Q8_0, &block, &mut out);
+    Codecs::BUILT_IN.quantize(GgmlType::Q8_0, &block, &mut out);
     assert_eq!(f16::from_le_bytes([out[0], out[1]]).to_f32(), 1.0);
     assert_eq!((out[2], out[3], out[4].cast_signed()), (127, 3, -3));
-    codecs().quantize(GgmlType::Q8_0, &[0.0; 32], &mut out);
+    Codecs::BUILT_IN.quantize(GgmlType::Q8_0, &[0.0; 32], &mut out);
     assert_eq!(out, [0; 34]);
 }

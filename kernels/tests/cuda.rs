@@ -41,15 +41,6 @@ fn kernel(name: &CStr) -> Kernel {
     *unsafe { KERNELS_ON_HOST.get(name.to_bytes_with_nul()) }.unwrap_or_else(|_| panic!("no kernel {name:?}"))
 }
 
-fn codecs() -> Codecs {
-    Codecs {
-        decode: |ty, _, _| panic!("no decoder for {ty}"),
-        encode: |ty, _, _| panic!("no encoder for {ty}"),
-        can_decode: |_| false,
-        can_encode: |_| false,
-    }
-}
-
 /// Bytes from an address on that is a multiple of 16, with `FENCE` behind them.
 struct Memory {
     words: Vec<u128>,
@@ -146,7 +137,7 @@ fn assert_equal(program: &Program, tensors: &[Tensor], ty: GgmlType, elements: u
     }
     let mut want = vec![0; got.len];
     let sources: Vec<Source> = tensors.iter().map(Tensor::source).collect();
-    run(program, &sources, ty, 0..elements, &mut want, &codecs());
+    run(program, &sources, ty, 0..elements, &mut want, &Codecs::BUILT_IN);
     let blocks = got.bytes().chunks(ty.type_size()).zip(want.chunks(ty.type_size()));
     for (block, (got, want)) in blocks.enumerate() {
         assert_eq!(got, want, "block {block} of {} by {:?}", what(), launches[0].kernel);
@@ -216,7 +207,7 @@ fn tensor(ty: GgmlType, seed: u32, elements: usize) -> Tensor {
     let scale = |v: f32| if v.abs() > 1e4 { 1e4 } else { v };
     let values = f32_tensor(&weights(seed, elements).into_iter().map(scale).collect::<Vec<f32>>());
     let mut bytes = vec![0; ty.row_size(elements).unwrap()];
-    run(&sum(&[1.0], 0.0), &[values.source()], ty, 0..elements, &mut bytes, &codecs());
+    run(&sum(&[1.0], 0.0), &[values.source()], ty, 0..elements, &mut bytes, &Codecs::BUILT_IN);
     Tensor::new(ty, &bytes)
 }
 

@@ -24,17 +24,18 @@ pub(crate) fn verify_unchanged(parents: &[Parent]) -> Result<(), ImageError> {
 /// Runs the programs of all jobs, each list with the memory that its offsets count in and in ascending order.
 pub(super) fn fill(work: Vec<(Vec<Job>, &mut [u8])>, parents: &[Parent]) {
     let chunks: Vec<Chunk> = work.into_iter().flat_map(|(jobs, data)| cut(jobs, data)).collect();
-    // One after the other to whichever thread is free: parents that are not in memory are read from the disk from front to back.
-    chunks.into_iter().par_bridge().for_each(|Chunk { tensor, elements, out }| {
-        let sources: Vec<Source> = tensor.source_data(parents);
-        run(&tensor.program, &sources, tensor.info.ty, elements, out, &CODECS);
-    });
+    run_all(chunks.into_iter(), parents);
 }
 
 /// Computes elements `range` of one tensor, which begin and end where chunks do, on all cores.
 pub(crate) fn compute(tensor: &PlannedTensor, range: Range<usize>, out: &mut [u8], parents: &[Parent]) {
-    let sources: Vec<Source> = tensor.source_data(parents);
-    chunks(tensor, range, out).par_bridge().for_each(|Chunk { elements, out, .. }| {
+    run_all(chunks(tensor, range, out), parents);
+}
+
+/// One after the other to whichever thread is free: parents that are not in memory are read from the disk from front to back.
+fn run_all<'a>(chunks: impl Iterator<Item = Chunk<'a>> + Send, parents: &[Parent]) {
+    chunks.par_bridge().for_each(|Chunk { tensor, elements, out }| {
+        let sources: Vec<Source> = tensor.source_data(parents);
         run(&tensor.program, &sources, tensor.info.ty, elements, out, &CODECS);
     });
 }

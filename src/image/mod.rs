@@ -124,8 +124,7 @@ impl Image {
         let jobs = || own.iter().chain(&shared).map(|(_, tensor)| *tensor);
         let (bytes_read, bytes_written) =
             (jobs().map(|t| t.source_bytes(parents)).sum(), jobs().map(|t| t.info.bytes).sum());
-        let data = &mut self.map[self.header.len()..];
-        fill::fill(vec![(own, data), (shared.clone(), pool.memory())], parents);
+        fill::fill(vec![(own, self.data_mut()), (shared.clone(), pool.memory())], parents);
         pool.remember(&shared);
         Ok(Fill { bytes_read, bytes_written, elapsed: start.elapsed() })
     }

@@ -67,14 +67,14 @@ const OTHERS: [(&str, &str, &str); 9] = [
 
 fn other(method: &str, of_each: &str, more: &str) -> String {
     let [base, a, b] = siblings();
-    let model = |path: &Path| format!("{{model: {path:?}, parameters: {{{of_each}}}}}");
     // `slerp` is between its base and the other model.
-    let (base, models) = match method {
-        "linear" => (String::new(), [model(&a), model(&b)].join(", ")),
-        "slerp" => (format!("base_model: {a:?}\n"), [model(&a), model(&b)].join(", ")),
-        _ => (format!("base_model: {base:?}\n"), [model(&a), model(&b)].join(", ")),
+    let base = match method {
+        "linear" => String::new(),
+        "slerp" => format!("base_model: {a:?}"),
+        _ => format!("base_model: {base:?}"),
     };
-    format!("merge_method: {method}\n{base}models: [{models}]\n{more}\n")
+    let models = [a, b].map(|path| format!("{{model: {path:?}, parameters: {{{of_each}}}}}")).join(", ");
+    format!("merge_method: {method}\n{base}\nmodels: [{models}]\n{more}\n")
 }
 
 /// A path that takes blocks again, one of them with another scale.

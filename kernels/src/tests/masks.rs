@@ -1,9 +1,9 @@
 //! Random bits against known answers, masks for any slice, and how much of a vector they keep.
 
-use super::{codecs, f32_bytes, run_part, task_vectors, values, vector};
+use super::{f32_bytes, run_part, task_vectors, values, vector};
 use crate::keep::draws;
 use crate::stats::{LEVELS, kept_by_level, level_threshold, rescale};
-use crate::{GgmlType, Keep, MaskKey, Ranks, Source, keep_threshold};
+use crate::{Codecs, GgmlType, Keep, MaskKey, Ranks, Source, keep_threshold};
 
 const KEY: MaskKey = MaskKey { seed: [7, 9], stream: [3, 2] };
 
@@ -101,7 +101,7 @@ fn sums_by_level_are_those_of_the_masks_themselves() {
     let [base, other] = [&base, &other].map(|data| Source::new(GgmlType::F32, data));
     let key = KEY;
     for ranks in [None, Some(Ranks { row: ROW, spread: keep_threshold(0.3) })] {
-        let sums = kept_by_level(&base, &other, n, key, ranks, &codecs());
+        let sums = kept_by_level(&base, &other, n, key, ranks, &Codecs::BUILT_IN);
         assert_eq!(sums.len(), LEVELS + 1);
         for level in [1, 100, LEVELS / 2, LEVELS - 1] {
             let threshold = level_threshold(level);
@@ -109,7 +109,7 @@ fn sums_by_level_are_those_of_the_masks_themselves() {
                 None => Keep::Random { key, threshold },
                 Some(ranks) => Keep::Ranked { key, threshold, ranks },
             };
-            let (want, got) = (rescale(&base, &other, n, keep, &codecs()), (sums[LEVELS] / sums[level]) as f32);
+            let (want, got) = (rescale(&base, &other, n, keep, &Codecs::BUILT_IN), (sums[LEVELS] / sums[level]) as f32);
             assert!((want / got - 1.0).abs() < 1e-6, "level {level}: {got} is not {want}");
         }
     }

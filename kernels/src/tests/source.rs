@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::run::decoded;
-use crate::{Lines, LowRank, RowMap, Tensor, stats};
+use crate::{Codecs, Lines, LowRank, RowMap, Tensor, stats};
 
 fn identity() -> Program {
     Program::Sum { terms: vec![Term { source: 0, coefficient: 1.0 }], constant: 0.0 }
@@ -11,7 +11,7 @@ fn identity() -> Program {
 /// Every element of the one source, in tiles.
 fn decode(source: &Source, elements: usize) -> Vec<f32> {
     let mut out = vec![0; elements * 4];
-    run(&identity(), std::slice::from_ref(source), GgmlType::F32, 0..elements, &mut out, &codecs());
+    run(&identity(), std::slice::from_ref(source), GgmlType::F32, 0..elements, &mut out, &Codecs::BUILT_IN);
     f32_values(&out)
 }
 
@@ -81,7 +81,7 @@ fn single_rows_of_one_table_are_copied_byte_for_byte() {
     let source = Source::Rows { width, tables: vec![Tensor::new(GgmlType::Q8_0, &bytes, &[])], map: &map, first: 0 };
     let row = GgmlType::Q8_0.row_size(width).unwrap();
     let mut out = vec![0; order.len() * row];
-    run(&Program::Copy { source: 0 }, &[source], GgmlType::Q8_0, 0..order.len() * width, &mut out, &codecs());
+    run(&Program::Copy { source: 0 }, &[source], GgmlType::Q8_0, 0..order.len() * width, &mut out, &Codecs::BUILT_IN);
     let want: Vec<u8> = order.iter().flat_map(|r| &bytes[*r as usize * row..][..row]).copied().collect();
     assert_eq!(out, want);
     map.push([(0, 1), (0, 2)]);
@@ -108,7 +108,7 @@ fn whatever_decodes_to_the_same_values_is_merged_and_measured_alike() {
         let dense_bytes = f32_bytes(&dense);
         let dense_source = Source::new(GgmlType::F32, &dense_bytes);
         for range in [0..n, 32..3 * ROW + 64, 5 * ROW..6 * ROW, ROW - 32..ROW + 32] {
-            assert_eq!(decoded(&source, &range, &codecs()), dense[range.clone()], "{range:?}");
+            assert_eq!(decoded(&source, &range, &Codecs::BUILT_IN), dense[range.clone()], "{range:?}");
             let part = source.part(range.clone());
             assert_eq!(decode(&part, range.len()), dense[range.clone()], "part {range:?}");
             assert_eq!(decode(&part.part(32..64), 32), dense[range.start + 32..range.start + 64]);
@@ -122,7 +122,7 @@ fn whatever_decodes_to_the_same_values_is_merged_and_measured_alike() {
         let slices = Program::Slices { elements: n / 4, programs: vec![ranked.clone(); 4] };
         let merged = |program: &Program, source: &Source| {
             let mut out = vec![0; 4 * n];
-            run(program, &[base.clone(), source.clone()], GgmlType::F32, 0..n, &mut out, &codecs());
+            run(program, &[base.clone(), source.clone()], GgmlType::F32, 0..n, &mut out, &Codecs::BUILT_IN);
             out
         };
         for program in [&ranked, &slices] {
@@ -133,13 +133,13 @@ fn whatever_decodes_to_the_same_values_is_merged_and_measured_alike() {
             let both = [base.clone(), source.clone()];
             let score = stats::Score::Difference { base: &base, source };
             (
-                stats::gram(&both, n, 0.0, &codecs()),
-                [Lines::Rows, Lines::Columns].map(|lines| stats::line_grams(&both, n, ROW, lines, &codecs())),
-                stats::Order::new(&score, n, &codecs()),
-                stats::exact_cut(&score, n, n / 3, &codecs()),
-                stats::kept_by_level(&base, source, n, key, Some(ranks), &codecs()),
-                stats::divergences(&base, source, n, ROW, &codecs()),
-                stats::overlaps(&base, std::slice::from_ref(source), n, 0.1, &codecs()),
+                stats::gram(&both, n, 0.0, &Codecs::BUILT_IN),
+                [Lines::Rows, Lines::Columns].map(|lines| stats::line_grams(&both, n, ROW, lines, &Codecs::BUILT_IN)),
+                stats::Order::new(&score, n, &Codecs::BUILT_IN),
+                stats::exact_cut(&score, n, n / 3, &Codecs::BUILT_IN),
+                stats::kept_by_level(&base, source, n, key, Some(ranks), &Codecs::BUILT_IN),
+                stats::divergences(&base, source, n, ROW, &Codecs::BUILT_IN),
+                stats::overlaps(&base, std::slice::from_ref(source), n, 0.1, &Codecs::BUILT_IN),
             )
         };
         assert_eq!(passes(&source), passes(&dense_source));
@@ -160,7 +160,7 @@ fn a_multiple_goes_into_the_scales_where_it_is_exact() {
             let terms = std::iter::once(first).chain(more.map(|coefficient| Term { source: 0, coefficient })).collect();
             let mut out = vec![0; blocks.len()];
             let program = Program::Sum { terms, constant: 0.0 };
-            run(&program, std::slice::from_ref(&source), ty, 0..values.len(), &mut out, &codecs());
+            run(&program, std::slice::from_ref(&source), ty, 0..values.len(), &mut out, &Codecs::BUILT_IN);
             out
         };
         let decoded = |bytes: &[u8]| {

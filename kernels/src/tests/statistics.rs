@@ -1,9 +1,9 @@
 //! Order statistics against sorting, and all statistics the same on any number of threads.
 
-use super::{codecs, f32_bytes, values};
+use super::{f32_bytes, values};
 use crate::keep::sparsify;
 use crate::stats::{Order, Score, divergences, exact_cut, gram, kept_by_level, line_grams, quantiles, sums_before};
-use crate::{GgmlType, Keep, Lines, MaskKey, Ranks, Source, keep_threshold};
+use crate::{Codecs, GgmlType, Keep, Lines, MaskKey, Ranks, Source, keep_threshold};
 
 fn differences(n: usize) -> ([Vec<u8>; 2], Vec<f32>) {
     let (base, other) = (values(1, n), values(2, n));
@@ -30,7 +30,7 @@ fn the_exact_cut_keeps_exactly_k_as_sorting_would() {
     let score = Score::Difference { base, source };
     let order = descending(&delta);
     for k in [0, 1, 2, 999, 35_000, n - 1, n] {
-        let cut = exact_cut(&score, n, k, &codecs());
+        let cut = exact_cut(&score, n, k, &Codecs::BUILT_IN);
         let mut kept = delta.clone();
         sparsify(Keep::Largest(cut), 0, &mut kept, |_| panic!("no ranks here"));
         let mut want = vec![0f32; n];
@@ -41,7 +41,7 @@ fn the_exact_cut_keeps_exactly_k_as_sorting_would() {
     }
     let positions = [0, n / 4, n / 2, n - 1];
     let want = positions.map(|p| delta[order[n - 1 - p]].abs());
-    assert_eq!(quantiles(&score, n, &positions, &codecs()), want);
+    assert_eq!(quantiles(&score, n, &positions, &Codecs::BUILT_IN), want);
 }
 
 /// Values with thousands of ties, values with none, and nothing but ties, in tensors of several sizes.
@@ -56,7 +56,7 @@ fn ladders_hit_any_density_within_a_thousandth_and_small_ones_exactly() {
             let bytes = [f32_bytes(&vec![0.0; n]), f32_bytes(&delta)];
             let [base, source] = &sources(&bytes);
             let score = Score::Difference { base, source };
-            let order = Order::new(&score, n, &codecs());
+            let order = Order::new(&score, n, &Codecs::BUILT_IN);
             let ranks = descending(&delta);
             let positive = delta.iter().filter(|d| **d != 0.0).count() as u64;
             assert_eq!(order.positive, positive);
@@ -81,7 +81,7 @@ fn ladders_hit_any_density_within_a_thousandth_and_small_ones_exactly() {
             }
             assert_eq!(order.nearest(0), None);
             let cuts: Vec<_> = order.rungs.iter().map(|(cut, _)| *cut).collect();
-            let sums = sums_before(&score, &cuts, n, &codecs());
+            let sums = sums_before(&score, &cuts, n, &Codecs::BUILT_IN);
             assert_eq!(sums.len(), cuts.len() + 1);
             for at in [0, cuts.len() / 2, cuts.len() - 1] {
                 let kept = (0..n).filter(|i| cuts[at].keeps(delta[*i].abs(), *i as u64));
@@ -99,7 +99,7 @@ fn line_grams_are_the_inner_products_of_rows_and_columns() {
     let (a, b) = (values(1, n), values(2, n));
     let bytes = [f32_bytes(&a), f32_bytes(&b)];
     for (lines, count) in [(Lines::Rows, 7), (Lines::Columns, ROW)] {
-        let got = line_grams(&sources(&bytes), n, ROW, lines, &codecs());
+        let got = line_grams(&sources(&bytes), n, ROW, lines, &Codecs::BUILT_IN);
         assert_eq!(got.len(), 3 * count);
         for line in 0..count {
             let of = |i: &usize| if lines == Lines::Rows { i / ROW } else { i % ROW };
@@ -128,16 +128,16 @@ fn statistics_do_not_depend_on_threads() {
     let all = |threads| {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
             let variance = Score::Variance { base, sources: &both };
-            let order = Order::new(&variance, n, &codecs());
+            let order = Order::new(&variance, n, &Codecs::BUILT_IN);
             let cuts: Vec<_> = order.rungs.iter().map(|(cut, _)| *cut).collect();
             let sums = [
-                gram(&both, n, 0.0, &codecs()),
-                line_grams(&both, n, ROW, Lines::Columns, &codecs()),
-                divergences(base, source, n, ROW, &codecs()),
-                kept_by_level(base, source, n, key, ranks, &codecs()),
-                sums_before(&variance, &cuts, n, &codecs()),
+                gram(&both, n, 0.0, &Codecs::BUILT_IN),
+                line_grams(&both, n, ROW, Lines::Columns, &Codecs::BUILT_IN),
+                divergences(base, source, n, ROW, &Codecs::BUILT_IN),
+                kept_by_level(base, source, n, key, ranks, &Codecs::BUILT_IN),
+                sums_before(&variance, &cuts, n, &Codecs::BUILT_IN),
             ];
-            (Order::new(&score, n, &codecs()), order, exact_cut(&score, n, n / 3, &codecs()), sums)
+            (Order::new(&score, n, &Codecs::BUILT_IN), order, exact_cut(&score, n, n / 3, &Codecs::BUILT_IN), sums)
         })
     };
     let one = all(1);

@@ -30,7 +30,7 @@ impl Staging {
     pub fn send(&mut self, work: &[Work], parents: &[Parent]) {
         let Some(first) = work.first() else { return };
         let longest = work.iter().map(|work| piece_bytes(work.tensor)).max().unwrap_or(0);
-        if self.buffers.iter().any(|buffer| buffer.bytes < longest) || self.buffers.is_empty() {
+        if self.buffers.first().is_none_or(|buffer| buffer.bytes < longest) {
             self.buffers = (0..PIECES).map(|_| HostBuffer::new(&first.weight, longest)).collect();
         }
         let (merged, to_send) = channel::<(&Weight, usize, usize, &mut HostBuffer)>();
@@ -82,7 +82,8 @@ fn pieces(tensor: &PlannedTensor) -> impl Iterator<Item = Range<usize>> {
 struct HostBuffer {
     /// Null if the memory is ours.
     buffer: sys::ggml_backend_buffer_t,
-    own: Vec<u8>,
+    /// That memory.
+    _own: Vec<u8>,
     base: NonNull<u8>,
     bytes: usize,
 }
@@ -104,10 +105,10 @@ impl HostBuffer {
             (buffer, NonNull::new(base.cast()))
         };
         match base {
-            Some(base) => Self { buffer, own: Vec::new(), base, bytes },
+            Some(base) => Self { buffer, _own: Vec::new(), base, bytes },
             None => {
                 let mut own = vec![0; bytes];
-                Self { buffer, base: NonNull::new(own.as_mut_ptr()).expect("never null"), own, bytes }
+                Self { buffer, base: NonNull::new(own.as_mut_ptr()).expect("never null"), _own: own, bytes }
             }
         }
     }
@@ -124,6 +125,5 @@ impl Drop for HostBuffer {
             // SAFETY: allocated above, freed once.
             unsafe { sys::ggml_backend_buffer_free(self.buffer) };
         }
-        self.own.clear();
     }
 }
