@@ -91,6 +91,20 @@ pub(super) enum Command {
     Study(StudyArgs),
 }
 
+impl Command {
+    /// How to compute, of commands that do.
+    pub fn compute(&self) -> Option<&ComputeArgs> {
+        match self {
+            Self::Run(args) => Some(&args.compute),
+            Self::Score(args) => Some(&args.compute),
+            Self::Evolve(args) => Some(&args.compute),
+            Self::Bench(args) => Some(&args.compute),
+            Self::Serve(args) => Some(&args.compute),
+            Self::Inspect(_) | Self::Export(_) | Self::Study(_) => None,
+        }
+    }
+}
+
 /// `ggraft inspect`.
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {
@@ -372,7 +386,7 @@ pub(super) struct ComputeArgs {
     /// Tokens of context for each sequence; by default what the work needs.
     #[arg(short, long, value_name = "N", env = "GGRAFT_CTX_SIZE", value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     pub ctx_size: Option<u32>,
-    /// Threads; by default one per core.
+    /// Threads, of merges too; by default one per core.
     #[arg(short, long, value_name = "N", env = "GGRAFT_THREADS", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub threads: Option<u32>,
     /// (-ngl) Layers to compute on a GPU, where ggraft was built for one.

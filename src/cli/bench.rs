@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use comfy_table::Table;
 use ggraft_kernels::Isa;
+use rayon::current_num_threads;
 use serde_json::{Value, json};
 
 use super::args::{BenchArgs, SyntheticArgs};
@@ -47,7 +48,9 @@ fn kernels(repeat: usize, as_json: bool) -> anyhow::Result<()> {
             })
         };
         let rows: Vec<Value> = rows.iter().map(to_json).collect();
-        return print_json(&json!({ "isa": Isa::current().name(), "repeat": repeat, "kernels": rows }));
+        return print_json(&json!({
+            "isa": Isa::current().name(), "threads": current_num_threads(), "repeat": repeat, "kernels": rows
+        }));
     }
     let header =
         ["method", "types", "merge", "memcpy of as many bytes", "merge / memcpy", "ggml's codecs", "merge / ggml"];
@@ -68,7 +71,7 @@ fn kernels(repeat: usize, as_json: bool) -> anyhow::Result<()> {
     print(format_args!(
         "instructions: {}; medians of {repeat}; threads: {}",
         Isa::current().name(),
-        rayon::current_num_threads()
+        current_num_threads()
     ))
 }
 
@@ -130,7 +133,7 @@ impl Shown<'_> {
             |shape| json!({ "shape": shape.name, "type": ty.name(), "seed": seed, "seconds": self.made.as_secs_f64() }),
         );
         json!({
-            "synthetic": synthetic, "swap_seconds": spread(&figures.swaps),
+            "synthetic": synthetic, "threads": current_num_threads(), "swap_seconds": spread(&figures.swaps),
             "plan_and_swap_seconds": spread(&figures.later_swaps), "open_seconds": self.opening.as_secs_f64(),
             "bytes_read": figures.fill.bytes_read, "bytes_written": figures.fill.bytes_written,
             "gb_per_second": merge, "memcpy_gb_per_second": memcpy, "ratio_to_memcpy": ratio_to(memcpy),

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
+use rayon::ThreadPoolBuilder;
 
 mod args;
 mod bench;
@@ -33,22 +34,28 @@ pub fn main() -> ExitCode {
     if let Some(isa) = cli.isa {
         isa.select();
     }
-    let result = match &cli.command {
-        Command::Inspect(args) => inspect::inspect(args, cli.json),
-        Command::Run(args) => run::run(args, cli.json),
-        Command::Score(args) => score::score(args, cli.json),
-        Command::Evolve(args) => evolve::evolve(args, cli.json),
-        Command::Bench(args) => bench::bench(args, cli.json),
-        Command::Export(args) => export::export(args, cli.json),
-        Command::Serve(args) => serve::serve(args, cli.json),
-        Command::Study(args) => study::study(&args.command, cli.json),
-    };
-    match result {
+    match run(&cli.command, cli.json) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Every message of ours has its cause in it; the chain would say it twice.
             eprintln!("error: {error}");
             ExitCode::from(if output::is_bad_input(&error) { 2 } else { 1 })
         }
+    }
+}
+
+fn run(command: &Command, as_json: bool) -> anyhow::Result<()> {
+    if let Some(threads) = command.compute().and_then(|compute| compute.threads) {
+        ThreadPoolBuilder::new().num_threads(threads as usize).build_global()?;
+    }
+    match command {
+        Command::Inspect(args) => inspect::inspect(args, as_json),
+        Command::Run(args) => run::run(args, as_json),
+        Command::Score(args) => score::score(args, as_json),
+        Command::Evolve(args) => evolve::evolve(args, as_json),
+        Command::Bench(args) => bench::bench(args, as_json),
+        Command::Export(args) => export::export(args, as_json),
+        Command::Serve(args) => serve::serve(args, as_json),
+        Command::Study(args) => study::study(&args.command, as_json),
     }
 }

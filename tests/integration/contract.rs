@@ -177,7 +177,7 @@ fn export_prints_the_promised_keys() {
 #[test]
 fn bench_prints_the_promised_keys() {
     let folder = Folder::new();
-    let json = run("bench", &recipe(&folder), &["--repeat", "3", "--json"]).json();
+    let json = run("bench", &recipe(&folder), &["--repeat", "3", "--threads", "1", "--json"]).json();
     has(
         &json,
         &[
@@ -196,6 +196,7 @@ fn bench_prints_the_promised_keys() {
     let [min, median, max] = ["min", "median", "max"].map(|key| number(&json["swap_seconds"][key]));
     assert!(0.0 < min && min <= median && median <= max, "{json}");
     assert_eq!(json["disk_write_bytes"], 0);
+    assert_eq!(json["threads"], 1);
     let inspected = run("inspect", &folder.path("recipe.yaml"), &["--json"]).json();
     assert_eq!(json["bytes_read"], inspected["sources_read_bytes"]);
 }
