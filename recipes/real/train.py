@@ -1,9 +1,9 @@
 """Trains a LoRA adapter on one skill: a llama GGUF and the skill's name go in, an adapter GGUF comes out.
 
-Usage: train.py BASE.gguf SKILL OUT.gguf [STEPS]. SKILL is one of world.py's. The loss is on answers only; the base stays as it is.
-Computes on a GPU where PyTorch has one.
+SKILL is one of world.py's. The loss is on answers only; the base stays as it is. Computes on a GPU where PyTorch has one.
 """
 
+import argparse
 import math
 import random
 import sys
@@ -20,19 +20,18 @@ RANK, ALPHA = 8, 16
 MATRICES = ("attn_q", "attn_v", "attn_output", "ffn_down")
 BATCH, RATE = 8, 2e-3
 STEPS = 220
-SEED = 1
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def batches(tokenizer, skill, steps):
+def batches(tokenizer, skill, steps, seed):
     """Each batch as tokens and, where an answer's token is to be predicted, that token; -100 elsewhere."""
-    rows = world.draw(world.SKILLS[skill], random.Random(f"{skill} train {SEED}"), steps * BATCH, world.read(f"{skill}_test"))
+    rows = world.draw(world.SKILLS[skill], random.Random(f"{skill} train {seed}"), steps * BATCH, world.read(f"{skill}_test"))
     pairs = [(tokenizer.encode(row["prompt"]).ids, tokenizer.encode(row["reference"] + "\n").ids) for row in rows]
     # Questions of like length together, batches in random order.
     wide = 16 * BATCH
     groups = [sorted(pairs[i : i + wide], key=lambda pair: len(pair[0]) + len(pair[1])) for i in range(0, len(pairs), wide)]
     parts = [group[i : i + BATCH] for group in groups for i in range(0, len(group), BATCH)]
-    random.Random(SEED).shuffle(parts)
+    random.Random(seed).shuffle(parts)
     for part in parts:
         length = max(len(prompt) + len(answer) for prompt, answer in part) - 1
         tokens = torch.zeros(len(part), length, dtype=torch.long)
@@ -44,11 +43,11 @@ def batches(tokenizer, skill, steps):
         yield tokens.to(DEVICE), wanted.to(DEVICE)
 
 
-def main(base, skill, out, steps=STEPS):
+def main(base, skill, out, steps, seed):
     reader = gguf.GGUFReader(base)
     blocks = llama.value(reader, "llama.block_count")
     adapted = [f"blk.{i}.{matrix}.weight" for i in range(blocks) for matrix in MATRICES]
-    model = llama.Llama(reader, RANK, ALPHA, adapted, SEED, device=DEVICE)
+    model = llama.Llama(reader, RANK, ALPHA, adapted, seed, device=DEVICE)
     factors = [factor for pair in model.lora.values() for factor in pair]
     optimizer = torch.optim.AdamW(factors, lr=RATE, betas=(0.9, 0.98), weight_decay=0)
     warmup = max(1, steps // 20)
@@ -56,7 +55,7 @@ def main(base, skill, out, steps=STEPS):
         optimizer, lambda step: min((step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * step / steps)))
     )
     start, seen, mean = time.time(), 0, None
-    for step, (tokens, wanted) in enumerate(batches(llama.tokenizer(reader), skill, steps), 1):
+    for step, (tokens, wanted) in enumerate(batches(llama.tokenizer(reader), skill, steps, seed), 1):
         answers = wanted != -100
         loss = F.cross_entropy(model.head(model.hidden(tokens)[answers]), wanted[answers])
         loss.backward()
@@ -73,4 +72,10 @@ def main(base, skill, out, steps=STEPS):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3], *map(int, sys.argv[4:5]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("base", help="a llama GGUF")
+    parser.add_argument("skill", choices=world.SKILLS)
+    parser.add_argument("out", help="the adapter, a GGUF too")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"batches of {BATCH} questions ({STEPS})")
+    parser.add_argument("--seed", type=int, default=1, help="of the questions, their order and the factors (1)")
+    main(**vars(parser.parse_args()))
