@@ -11,7 +11,9 @@ fn main() {
     }
     // Said by llama-cpp-sys-2's build, of a folder next to that of the libraries, and only where there are any.
     if let Some(backends) = env::var_os("DEP_LLAMA_BACKENDS_DIR") {
-        link_libraries(&Path::new(&backends).with_file_name("lib"));
+        let backends = Path::new(&backends);
+        link_libraries(&backends.with_file_name("lib"));
+        lay_beside_program(backends);
     }
 }
 
@@ -23,6 +25,18 @@ fn link_libraries(built: &Path) {
         _ => "$ORIGIN",
     };
     println!("cargo:rustc-link-arg=-Wl,-rpath,{beside},-rpath,{}", built.display());
+}
+
+/// Copies the backends to where the other libraries are copied to already, so that the program's folder is all that it needs.
+fn lay_beside_program(backends: &Path) {
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("Cargo sets it"));
+    let program = out.ancestors().nth(3).expect("target/release/build/ggraft-.../out");
+    for library in fs::read_dir(backends).expect("the backends' folder").flatten() {
+        let to = program.join(library.file_name());
+        // What a running program has mapped must not be written to.
+        let _ = fs::remove_file(&to);
+        fs::copy(library.path(), &to).unwrap_or_else(|error| panic!("{}: {error}", to.display()));
+    }
 }
 
 /// One file with the kernels for all devices, which the program carries and hands to the driver.

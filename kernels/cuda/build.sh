@@ -9,8 +9,11 @@ if ! command -v "$nvcc" >/dev/null; then
     echo "error: CUDA's compiler is needed, and there is no $nvcc; install the CUDA toolkit, or run \`make cuda\`, which brings it" >&2
     exit 1
 fi
+known=$("$nvcc" --list-gpu-arch)
 for architecture in 75 80 86 89 90 100 120; do
-    set -- "$@" "-gencode=arch=compute_$architecture,code=sm_$architecture"
+    case "$known" in
+    *compute_$architecture*) set -- "$@" "-gencode=arch=compute_$architecture,code=sm_$architecture" ;;
+    esac
 done
 out=$1
 shift

@@ -8,7 +8,7 @@ use ggraft_kernels::{GgmlType, Isa};
 
 use crate::bench::{SHAPES, Shape};
 use crate::ggml::CODECS;
-use crate::model::{ParentsOn, Settings, offload_supported};
+use crate::model::{ParentsOn, Settings, no_offload, offload_supported};
 use crate::recipe::{METHODS, MethodSpec};
 use crate::score::Room;
 
@@ -442,12 +442,7 @@ impl ComputeArgs {
     /// As the model stage wants it.
     pub fn settings(&self) -> Settings {
         if self.gpu_layers != 0 && !offload_supported() {
-            let reason = if cfg!(any(feature = "cuda", feature = "vulkan", feature = "metal")) {
-                "llama.cpp finds no GPU here"
-            } else {
-                "this ggraft was built for the CPU alone"
-            };
-            eprintln!("warning: `--gpu-layers {}` has no effect: {reason}", self.gpu_layers);
+            eprintln!("warning: `--gpu-layers {}` has no effect: {}", self.gpu_layers, no_offload());
         }
         let cores = || std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
         Settings {

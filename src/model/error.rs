@@ -85,7 +85,9 @@ pub enum ModelError {
         reason: String,
     },
     /// Weights from which no number comes.
-    #[error("the model computes NaN or infinity; its recipe takes weights too far, choose smaller ones")]
+    #[error(
+        "the model computes NaN or infinity: its weights are damaged, or its recipe takes them too far, and smaller ones would help"
+    )]
     NotANumber,
     /// The memory behind a virtual model.
     #[error(transparent)]

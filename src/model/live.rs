@@ -38,6 +38,8 @@ pub struct Live {
     vocabulary: Arc<Vocabulary>,
     settings: Settings,
     size: ContextSize,
+    /// Whether weights and context are those of one recipe: not while devices merge another, nor after one failed halfway.
+    whole: bool,
 }
 
 /// What it took to make a recipe live.
@@ -66,7 +68,8 @@ impl Live {
         let context = new_context(&model, settings, size)?;
         let (pool, maps) = (Pool::default(), Vec::new());
         let (weights, offloaded, devices) = (None, None, Devices::new(settings.gpu_parents));
-        Ok(Self { context, weights, offloaded, devices, model, image: None, pool, maps, vocabulary, settings, size })
+        let (image, whole) = (None, true);
+        Ok(Self { context, weights, offloaded, devices, model, image, pool, maps, vocabulary, settings, size, whole })
     }
 
     /// Runs `plan` as a virtual model: merged into shared memory, nothing written to disk.
@@ -85,9 +88,9 @@ impl Live {
         let mut devices = Devices::new(settings.gpu_parents);
         let loaded = Loaded::new(plan, parents, &mut pool, &mut devices, settings, size)?;
         let Loaded { image, fill, model, context, weights, offloaded } = loaded;
-        let (image, maps) = (Some(image), maps(plan, parents));
+        let (image, maps, whole) = (Some(image), maps(plan, parents), true);
         let mut live =
-            Self { context, weights, offloaded, devices, model, image, pool, maps, vocabulary, settings, size };
+            Self { context, weights, offloaded, devices, model, image, pool, maps, vocabulary, settings, size, whole };
         live.bind(plan, parents);
         Ok((live, Swap { fill, reloaded: true, elapsed: start.elapsed() }))
     }
@@ -97,7 +100,7 @@ impl Live {
     /// over the same parents.
     ///
     /// # Errors
-    /// [`ModelError`]; if it comes from a changed parent, the old weights are still whole.
+    /// [`ModelError`]. The old recipe goes on running, unless the model [is not whole](Live::is_whole) any more.
     pub fn swap(&mut self, plan: &Plan, parents: &[Parent]) -> Result<Swap, ModelError> {
         let start = Instant::now();
         // Devices may still be at the last batch.
@@ -108,7 +111,10 @@ impl Live {
         }
         let movable = self.weights.as_ref().is_none_or(|w| plan.tensors.iter().all(|t| w.can_move(&t.info.name)));
         let (fill, reloaded) = match &mut self.image {
-            Some(image) if same_shape && movable => {
+            Some(image) if self.whole && same_shape && movable => {
+                verify_unchanged(parents)?;
+                // From here on a device may fail halfway. The host does not.
+                self.whole = self.offloaded.is_none();
                 let on_devices = self.offloaded.as_mut().map(|offloaded| (offloaded, &mut self.devices));
                 let (fill, moved) = merge(plan, parents, image, &mut self.pool, on_devices)?;
                 if moved {
@@ -138,9 +144,15 @@ impl Live {
                 (loaded.fill, true)
             }
         };
+        self.whole = true;
         self.maps = maps(plan, parents);
         self.bind(plan, parents);
         Ok(Swap { fill, reloaded, elapsed: start.elapsed() })
+    }
+
+    /// Whether it can compute. A swap that fails because a device does leaves a model that cannot, until another swap has loaded it anew.
+    pub fn is_whole(&self) -> bool {
+        self.whole
     }
 
     /// Points every tensor on the host at its home.
@@ -327,6 +339,7 @@ impl Loaded {
         let fill = match early {
             Some(fill) => fill,
             None => {
+                verify_unchanged(parents)?;
                 let on_devices = offloaded.as_mut().map(|offloaded| (offloaded, devices));
                 merge(plan, parents, &mut image, pool, on_devices)?.0
             }
@@ -341,7 +354,7 @@ impl Loaded {
     }
 }
 
-/// Merges `plan` into everything that llama.cpp computes from. Also says whether tensors on devices were moved.
+/// Merges `plan`, whose parents are unchanged, into everything that llama.cpp computes from. Also says whether tensors on devices were moved.
 fn merge(
     plan: &Plan,
     parents: &[Parent],
@@ -351,7 +364,6 @@ fn merge(
 ) -> Result<(Fill, bool), ModelError> {
     let start = Instant::now();
     let Some((offloaded, devices)) = on_devices else { return Ok((image.fill(plan, parents, pool)?, false)) };
-    verify_unchanged(parents)?;
     // Devices work while the host does.
     let started = offloaded.start(plan, parents, devices)?;
     let on_host = image.fill(&offloaded.claim(plan), parents, pool);

@@ -1,7 +1,8 @@
 //! A path in, llama.cpp's model out: through the sys crate, since the safe one does not expose the parameters that matter here.
 
+use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::ffi::CString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use llama_cpp_2::llama_backend::LlamaBackend;
@@ -19,12 +20,17 @@ pub(super) fn backend() -> &'static LlamaBackend {
     })
 }
 
-/// Where ggml's backends are libraries of their own, loads those that work here: from beside the program, or else from where they were
-/// built. Nowhere else: left to itself, ggml goes on to the current folder, which anyone may have written to.
+/// Where ggml's backends may lie, if they are libraries of their own: beside the program, or else where they were built. Nowhere else: left
+/// to itself, ggml goes on to the current folder, which anyone may have written to.
+fn folders() -> impl Iterator<Item = PathBuf> {
+    let beside = || std::env::current_exe().ok()?.parent().map(Path::to_owned);
+    sys::BACKENDS_DIR.into_iter().flat_map(move |built| beside().into_iter().chain([built.into()]))
+}
+
+/// Loads those backends that work here.
 fn load_libraries() {
     let Some(built) = sys::BACKENDS_DIR else { return };
-    let beside = std::env::current_exe().ok().and_then(|program| program.parent().map(Path::to_owned));
-    let whole = beside.into_iter().chain([built.into()]).any(|folder| {
+    let whole = folders().any(|folder| {
         let Ok(folder) = CString::new(folder.into_os_string().into_encoded_bytes()) else { return false };
         // SAFETY: a C string; the libraries are of the build that this program is of, and stay loaded.
         unsafe {
@@ -33,6 +39,24 @@ fn load_libraries() {
         }
     });
     assert!(whole, "ggml's backends, that for the CPU among them, must lie beside the program or in {built}");
+}
+
+/// Why a backend for accelerators cannot be loaded that lies where it should, as far as ggml says, which passes over it without a word.
+pub(super) fn library_trouble() -> Option<String> {
+    backend();
+    [(c"CUDA", "cuda"), (c"Vulkan", "vulkan")].into_iter().find_map(|(name, file)| {
+        // SAFETY: a C string.
+        if !unsafe { sys::ggml_backend_reg_by_name(name.as_ptr()) }.is_null() {
+            return None;
+        }
+        let file = format!("{DLL_PREFIX}ggml-{file}{DLL_SUFFIX}");
+        let path = folders().map(|folder| folder.join(&file)).find(|path| path.exists())?;
+        let path = CString::new(path.into_os_string().into_encoded_bytes()).ok()?;
+        log::take_trouble();
+        // SAFETY: a C string; a library of the build that this program is of.
+        let loaded = unsafe { sys::ggml_backend_load(path.as_ptr()) };
+        loaded.is_null().then(log::take_trouble)
+    })
 }
 
 /// What a load is for.

@@ -69,9 +69,18 @@ pub struct ContextSize {
     pub tokens: u32,
 }
 
-/// Whether llama.cpp was built for an accelerator.
+/// Whether llama.cpp was built for an accelerator, and finds one.
 pub fn offload_supported() -> bool {
     load::backend().supports_gpu_offload()
+}
+
+/// Why it finds none.
+pub fn no_offload() -> String {
+    if !cfg!(any(feature = "cuda", feature = "vulkan", feature = "metal")) {
+        return "this ggraft was built for the CPU alone".to_owned();
+    }
+    let trouble = load::library_trouble().map(|trouble| format!(": {trouble}"));
+    format!("llama.cpp finds no GPU here{}", trouble.unwrap_or_default())
 }
 
 /// llama.cpp's version, as it says itself.

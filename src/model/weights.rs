@@ -22,6 +22,17 @@ pub(super) struct Weights {
     by_name: HashMap<String, Vec<Weight>>,
 }
 
+/// What makes two tensors' memory as good for one as for the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Room {
+    /// llama.cpp's buffer that it is in, as a number.
+    pub buffer: usize,
+    /// ggml's number of the type.
+    pub ty: sys::ggml_type,
+    /// Elements along each dimension: backends leave room behind rows of some lengths.
+    pub extents: [i64; 4],
+}
+
 /// One of llama.cpp's tensors. Its model must be alive wherever it is used.
 #[derive(Clone)]
 pub(super) struct Weight {
@@ -123,18 +134,23 @@ impl Weight {
         self.loaded
     }
 
-    /// The buffer that it is in, and its extents.
-    pub(super) fn room(&self) -> (sys::ggml_backend_buffer_t, [i64; 4]) {
+    /// The memory that it has.
+    pub(super) fn room(&self) -> Room {
         // SAFETY: the model that owns the tensor is alive.
         let tensor = unsafe { self.tensor.as_ref() };
-        (tensor.buffer, tensor.ne)
+        Room { buffer: tensor.buffer as usize, ty: tensor.type_, extents: tensor.ne }
+    }
+
+    fn buffer(&self) -> sys::ggml_backend_buffer_t {
+        // SAFETY: the model that owns the tensor is alive.
+        unsafe { self.tensor.as_ref() }.buffer
     }
 
     /// ggml's name for the buffer that it is in.
     #[cfg(feature = "cuda")]
     pub(super) fn buffer_name(&self) -> &CStr {
         // SAFETY: the model that owns the buffer is alive; names are C strings of the backend's.
-        unsafe { CStr::from_ptr(sys::ggml_backend_buffer_name(self.room().0)) }
+        unsafe { CStr::from_ptr(sys::ggml_backend_buffer_name(self.buffer())) }
     }
 
     /// Where it reads from.
@@ -147,7 +163,7 @@ impl Weight {
     /// The device that it is on.
     pub(super) fn device(&self) -> sys::ggml_backend_dev_t {
         // SAFETY: the model that owns the tensor is alive, and so is its buffer.
-        unsafe { sys::ggml_backend_buft_get_device(sys::ggml_backend_buffer_get_type(self.room().0)) }
+        unsafe { sys::ggml_backend_buft_get_device(sys::ggml_backend_buffer_get_type(self.buffer())) }
     }
 
     /// Lets it read from `address`.

@@ -91,8 +91,7 @@ impl Offloaded {
     pub fn of(weights: &Weights) -> Option<Self> {
         let (mut places, mut readers) = (Vec::new(), Vec::new());
         for (place, (name, weight)) in weights.on_devices().enumerate() {
-            let (buffer, extents) = weight.room();
-            places.push(Place { room: (buffer as usize, extents), address: weight.loaded(), content: None });
+            places.push(Place { room: weight.room(), address: weight.loaded(), content: None });
             let on_host = weights.is_mapped(name);
             readers.push(Reader { name: name.to_owned(), weight: weight.clone(), on_host, place });
         }

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::ffi::c_void;
 
+use crate::model::weights::Room;
 use crate::plan::{Content, Home, PlannedTensor, SourceRef};
 
 /// Room for one tensor in a device's memory.
 pub(super) struct Place {
-    /// Which of llama.cpp's buffers it is in, and for which extents: backends leave room behind rows of some lengths.
-    pub room: (usize, [i64; 4]),
+    /// What fits in.
+    pub room: Room,
     /// Where it starts, as that buffer counts.
     pub address: *mut c_void,
     /// What is in it.

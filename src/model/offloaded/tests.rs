@@ -3,8 +3,11 @@
 use std::collections::HashSet;
 use std::ptr;
 
+use ggraft_kernels::GgmlType;
+
 use super::places::{Place, choose};
 use crate::gguf::tests::Tiny;
+use crate::model::weights::Room;
 use crate::plan::tests::{Family, recipe};
 use crate::plan::{Content, Plan, PlannedTensor};
 
@@ -17,7 +20,8 @@ impl Device {
     fn of(plan: &Plan) -> Self {
         let place = |tensor: &PlannedTensor| {
             let extents = std::array::from_fn(|i| tensor.info.shape.get(i).map_or(1, |n| *n as i64));
-            Place { room: (0, extents), address: ptr::null_mut(), content: None }
+            let room = Room { buffer: 0, ty: tensor.info.ty as u32, extents };
+            Place { room, address: ptr::null_mut(), content: None }
         };
         Self { places: plan.tensors.iter().map(place).collect() }
     }
@@ -35,7 +39,9 @@ impl Device {
             }
         }
         for (tensor, place) in wanted.iter().zip(chosen) {
-            let content = self.places[place].content.as_ref();
+            let Place { room, content, .. } = &self.places[place];
+            assert_eq!(room.ty, tensor.info.ty as u32, "{} reads a place of another type", tensor.info.name);
+            let content = content.as_ref();
             assert!(content.is_some_and(|content| content.is_of(tensor)), "{} reads another tensor", tensor.info.name);
         }
         sent
@@ -44,7 +50,7 @@ impl Device {
 
 fn path(weight: f64, path: &str) -> String {
     let models = [("a.gguf", "weight: 1"), ("b.gguf", &*format!("weight: {weight}"))];
-    recipe("linear", &models, &format!("path: [{path}]"))
+    recipe("linear", &models, &format!("out_type: same\npath: [{path}]"))
 }
 
 #[test]
@@ -93,9 +99,28 @@ fn buffers_do_not_mix() {
     let plan = family.plan(&path(3.0, "{layer: 0}, {layer: 0}, {layer: 0}, {layer: 0}"));
     let mut device = Device::of(&plan);
     for (place, tensor) in device.places.iter_mut().zip(&plan.tensors) {
-        place.room.0 = usize::from(tensor.info.name.starts_with("blk.2.") || tensor.info.name.starts_with("blk.3."));
+        place.room.buffer =
+            usize::from(tensor.info.name.starts_with("blk.2.") || tensor.info.name.starts_with("blk.3."));
     }
     let sent = device.fill(&plan, |_| true);
     let of = |block: &str| sent.iter().any(|name| name.starts_with(block));
     assert_eq!(["blk.0.", "blk.1.", "blk.2.", "blk.3."].map(of), [true, false, true, false], "once for each buffer");
+}
+
+#[test]
+fn types_do_not_mix() {
+    let family = Family::of(&[&Tiny::llama(), &Tiny::llama()]);
+    let plan = |text: &str| family.plan(&path(3.0, text).replace("same", "q8_0"));
+    let first = plan("{model: a.gguf, layer: 0}, {layer: 0}, {layer: 1}, {model: a.gguf, layer: 1}");
+    let types = first.tensors.iter().filter(|t| t.info.name.ends_with("ffn_down.weight")).map(|t| t.info.ty);
+    assert_eq!(types.collect::<Vec<_>>(), [GgmlType::Q4_0, GgmlType::Q8_0, GgmlType::Q8_0, GgmlType::Q4_0]);
+    let mut device = Device::of(&first);
+    device.fill(&first, |_| true);
+    for (place, tensor) in device.places.iter_mut().zip(&first.tensors) {
+        if tensor.info.name.starts_with("blk.1.") {
+            place.content = None;
+        }
+    }
+    // The last two hops are there already, where the first and the third were, so that the first hop's place is free.
+    device.fill(&plan("{model: a.gguf, layer: 1}, {layer: 1}, {layer: 0}, {model: a.gguf, layer: 1}"), |_| true);
 }

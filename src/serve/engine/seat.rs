@@ -51,7 +51,7 @@ impl Seat {
                         (self.revision, self.swap, self.since) = (Arc::clone(revision), swap, Instant::now());
                         (Some(self), None)
                     }
-                    Err(error) => (Some(self), Some(error.into())),
+                    Err(error) => (self.live.is_whole().then_some(self), Some(error.into())),
                 }
             }
             _ => {

@@ -15,7 +15,7 @@ use cudarc::nvrtc::Ptx;
 use ggraft_kernels::Source;
 use ggraft_kernels::cuda::{Data, Job, KERNELS, Launch, Place, SHARED_BYTES};
 
-use self::parents::{Parents, host};
+use self::parents::{Parents, host, is_full};
 use super::Work;
 use crate::gguf::Parent;
 use crate::model::{ModelError, ParentsOn};
@@ -136,9 +136,15 @@ impl Device {
             }
         }
         self.parents.settle(mine.iter().flat_map(|(_, _, data)| data.values()))?;
-        for (work, sources, data) in &mine {
-            let addresses = self.parents.bring(data, &self.stream)?;
-            let launches = launches(work, sources, &mut |wanted| addresses[&host(wanted)]);
+        for (work, sources, data) in mine {
+            let addresses = match self.parents.bring(&data, &self.stream) {
+                Err(error) if is_full(error) => {
+                    rest.push(work);
+                    continue;
+                }
+                addresses => addresses?,
+            };
+            let launches = launches(&work, &sources, &mut |wanted| addresses[&host(wanted)]);
             for launch in launches.expect("aligned as the kernels want it") {
                 let config = LaunchConfig {
                     grid_dim: (launch.grid, 1, 1),

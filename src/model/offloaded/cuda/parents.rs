@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
 
+use cudarc::driver::sys::CUresult;
 use cudarc::driver::{
     CudaContext, CudaEvent, CudaSlice, CudaStream, CudaViewMut, DevicePtr, DriverError, PinnedHostSlice,
 };
@@ -49,7 +50,8 @@ impl Parents {
         Ok(Self { context: Arc::clone(context), on, transfers: Transfers::new(context)?, resident, rooms, room: 0 })
     }
 
-    /// Keeps what is the parents' on the device if there is room for all of it, or if that is asked for.
+    /// Keeps what is the parents' on the device: as much of it as there is room for, if there seems to be for all, or all if that is asked
+    /// for.
     pub fn settle<'a>(&mut self, data: impl Iterator<Item = &'a Data<'a>>) -> Result<(), DriverError> {
         let mut new: HashMap<usize, &[u8]> = data.filter_map(|data| Some((key(*data)?, data.bytes()))).collect();
         new.retain(|key, _| !self.resident.contains_key(key));
@@ -62,7 +64,10 @@ impl Parents {
         };
         if settles {
             for (key, bytes) in new {
-                let mut memory = self.transfers.alloc(bytes.len())?;
+                let mut memory = match self.transfers.alloc(bytes.len()) {
+                    Err(error) if self.on == ParentsOn::Auto && is_full(error) => break,
+                    memory => memory?,
+                };
                 self.transfers.send(bytes, memory.as_view_mut())?;
                 self.resident.insert(key, memory);
             }
@@ -73,6 +78,9 @@ impl Parents {
 
     /// Where `data` are on the device, by what [`host`] says of them, for what is queued on `stream` from here until
     /// [`Parents::release`].
+    ///
+    /// # Errors
+    /// One that [`is_full`] if there is no room for what is not there yet; nothing was queued then.
     pub fn bring(
         &mut self,
         data: &HashMap<usize, Data>,
@@ -87,6 +95,8 @@ impl Parents {
                 self.transfers.stream.wait(&read)?;
             }
             if room.memory.as_ref().is_none_or(|memory| memory.len() < bytes) {
+                // The smaller one goes first.
+                room.memory = None;
                 room.memory = Some(self.transfers.alloc(bytes)?);
             }
         }
@@ -135,6 +145,11 @@ pub(super) fn host(data: Data) -> usize {
 /// What tells what may stay from all else that may. What is a recipe's own may not: when that is gone, something else can take its place.
 fn key(data: Data) -> Option<usize> {
     matches!(data, Data::Parent(_)).then(|| host(data))
+}
+
+/// Whether the device has no memory left, which is no reason to stop.
+pub(super) fn is_full(error: DriverError) -> bool {
+    error.0 == CUresult::CUDA_ERROR_OUT_OF_MEMORY
 }
 
 fn padded(bytes: &[u8]) -> usize {
