@@ -4,6 +4,7 @@
 //! key. Recipes, tasks and evolve files are all read through it.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde_saphyr::{Error, Location, MessageFormatter, UserMessageFormatter};
@@ -93,6 +94,11 @@ fn message(error: &Error, foreign: &[(&str, &str)]) -> String {
         Error::UnknownAnchor { .. } => "this alias has no anchor".to_owned(),
         other => UserMessageFormatter.format_message(other).into_owned(),
     }
+}
+
+/// Where the file is that a YAML file at `file` names: relative paths start at its folder.
+pub fn beside(file: &Path, written: &str) -> PathBuf {
+    file.parent().unwrap_or(Path::new("")).join(written)
 }
 
 /// The end of an "unknown word" message: `: did you mean ..?` if a known word is near, else the list of known words.

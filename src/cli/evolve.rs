@@ -103,13 +103,23 @@ pub(super) fn evolve(args: &EvolveArgs, as_json: bool) -> anyhow::Result<()> {
         print_table(&outcome, &weights, &Measure::of(&journal, &weights), &best_path)?;
     }
     if outcome.interrupted {
-        bail!(
-            "stopped before its end; go on with `ggraft evolve {} --out {} --resume`",
-            args.config.display(),
-            args.out.display()
-        );
+        bail!("stopped before its end; go on with `{}`", resuming());
     }
     Ok(())
+}
+
+/// The command that was given, as a shell would take it to go on from here.
+fn resuming() -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-=:,+".contains(c);
+    let quoted = |word: String| {
+        let quoted = word.is_empty() || !word.chars().all(plain);
+        if quoted { format!("'{}'", word.replace('\'', r"'\''")) } else { word }
+    };
+    let mut words: Vec<String> = std::env::args().map(quoted).collect();
+    if !words.iter().any(|word| word == "--resume") {
+        words.push("--resume".to_owned());
+    }
+    words.join(" ")
 }
 
 /// Who tells the terminal and the report how far a search is.

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::args::CacheArgs;
 use crate::evolve::EvolveError;
 use crate::gguf::GgufError;
+use crate::image::ImageError;
 use crate::model::ModelError;
 use crate::open::{Kind, Model, OpenError};
 use crate::plan::{Cache, CacheError, PlanError, Siblings};
@@ -130,6 +131,7 @@ pub(super) fn is_bad_input(error: &anyhow::Error) -> bool {
             || cause.downcast_ref::<ServeError>().is_some_and(ServeError::is_bad_input)
             || matches!(cause.downcast_ref(), Some(ModelError::TooLong { .. } | ModelError::EmptyPrompt))
             || matches!(cause.downcast_ref(), Some(ScoreError::EmptyPrompt { .. } | ScoreError::EmptyChoice { .. }))
+            || matches!(cause.downcast_ref(), Some(ImageError::Occupied { .. }))
             || cause.is::<BadInput>()
     })
 }

@@ -33,6 +33,15 @@ pub(super) fn score(args: &ScoreArgs, as_json: bool) -> anyhow::Result<()> {
             };
             let score = prepared.score_all(&mut live, &mut Progress::new(&mut on_step))?;
             bar.finish_and_clear();
+            if score.failed > 0 {
+                eprintln!(
+                    "warning: `{name}` computes NaN or infinity on {} of {} questions of `{}`: its weights are damaged, or its recipe takes \
+                     them too far",
+                    score.failed,
+                    score.estimate.n,
+                    prepared.task().name
+                );
+            }
             results.push((name, prepared.shared_task(), score));
         }
     }

@@ -35,7 +35,8 @@ pub struct Belief {
     pub looks: usize,
     /// Search questions.
     pub search_questions: usize,
-    /// The smallest lead over the best parent that so many questions show in four of five searches (95 % confidence, 80 % power).
+    /// The smallest lead over the best parent that so many questions show in four of five searches (95 % confidence, 80 % power). NaN where
+    /// nothing is known of it, because the difference is the same on every question.
     pub search_detectable: f64,
     /// The same for the test questions.
     pub test_detectable: f64,
@@ -67,17 +68,21 @@ impl fmt::Display for Belief {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "chosen from {} candidates and {} finalists on {} search questions, which can show a lead of {:.3} over the best parent; \
-             p-values are corrected for {} comparison{}",
-            self.candidates,
-            self.finalists,
-            self.search_questions,
-            self.search_detectable,
-            self.comparisons.len(),
-            if self.comparisons.len() == 1 { "" } else { "s" }
+            "chosen from {} candidates and {} finalists on {} search questions",
+            self.candidates, self.finalists, self.search_questions
         )?;
+        if self.search_detectable.is_finite() {
+            write!(f, ", which can show a lead of {:.3} over the best parent", self.search_detectable)?;
+        }
+        let count = self.comparisons.len();
+        write!(f, "; p-values are corrected for {count} comparison{}", if count == 1 { "" } else { "s" })?;
         if self.looks > 1 { write!(f, " and {} looks at the test questions", self.looks) } else { Ok(()) }
     }
+}
+
+/// `0.012`, or `1.9e-6` where that would be none.
+pub(super) fn probability(p: f64) -> String {
+    if p < 0.001 { format!("{p:.1e}") } else { format!("{p:.3}") }
 }
 
 /// How the best recipe was chosen.
@@ -119,11 +124,13 @@ pub(super) fn belief(tested: &[Tested], parents: usize, chosen: &Chosen, journal
 fn warnings(belief: &Belief) -> Vec<String> {
     let mut warnings = Vec::new();
     let parent = &belief.comparisons[belief.best_parent];
-    if parent.p_adjusted.is_nan() || parent.p_adjusted >= SIGNIFICANT || parent.difference <= 0.0 {
-        warnings.push(format!(
-            "nothing shows that the best recipe beats `{}`: the difference is {:+.3}, corrected p = {:.2}",
-            parent.name, parent.difference, parent.p_adjusted
-        ));
+    let shown = parent.p_adjusted < SIGNIFICANT;
+    let numbers =
+        format!("the difference is {:+.3}, corrected p = {}", parent.difference, probability(parent.p_adjusted));
+    if shown && parent.difference < 0.0 {
+        warnings.push(format!("`{}` is better than the best recipe: {numbers}", parent.name));
+    } else if !shown || parent.difference == 0.0 {
+        warnings.push(format!("nothing shows that the best recipe beats `{}`: {numbers}", parent.name));
     }
     let claimed = parent.difference;
     for (which, questions, detectable) in [
@@ -232,7 +239,7 @@ fn detectable(best: &Trial, other: &Trial, weights: &[f64], like: &Trial) -> f64
         let variance = task.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (n - 1.0);
         variance / numbers.next().unwrap_or(f64::NAN)
     });
-    DETECTABLE * variance.sqrt()
+    if variance > 0.0 { DETECTABLE * variance.sqrt() } else { f64::NAN }
 }
 
 #[cfg(test)]

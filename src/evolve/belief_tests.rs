@@ -89,3 +89,33 @@ fn detectable_difference_is_found_in_four_of_five_simulated_tests() {
     let power = f64::from(found as u32) / f64::from(runs as u32);
     assert!((0.72..0.88).contains(&power), "{power} at {detectable}");
 }
+
+#[test]
+fn a_result_is_called_better_worse_or_neither() {
+    let told = |best: Vec<f64>, parent: Vec<f64>| {
+        let (best, parent) = (tested(BEST, vec![best]), tested("a.gguf", vec![parent]));
+        let search_detectable = detectable(&best.trial, &parent.trial, &[1.0], &best.trial);
+        let belief = Belief {
+            comparisons: vec![compare(&best, &parent, &[1.0])],
+            best_parent: 0,
+            candidates: 9,
+            finalists: 2,
+            looks: 1,
+            search_questions: 40,
+            search_detectable,
+            test_detectable: search_detectable,
+            warnings: Vec::new(),
+        };
+        (warnings(&belief).join("\n"), belief.to_string())
+    };
+    let (good, bad) = (answers(40, 30, 0..0), answers(40, 5, 0..0));
+    assert_eq!(told(good.clone(), bad.clone()).0, "");
+    let worse = told(bad, good.clone()).0;
+    assert_eq!(worse, "`a.gguf` is better than the best recipe: the difference is -0.625, corrected p = 6.0e-8");
+    let (same, basis) = told(good.clone(), good);
+    assert_eq!(
+        same,
+        "nothing shows that the best recipe beats `a.gguf`: the difference is +0.000, corrected p = 1.000"
+    );
+    assert!(!basis.contains("can show"), "as many answers say nothing of how far apart two models can be: {basis}");
+}

@@ -147,6 +147,18 @@ pub enum Fault {
         /// The key.
         key: String,
     },
+    /// Two tokens with the same text, at which llama.cpp would end the process.
+    #[error(
+        "has the token `{token}` twice, as {first} and {second}; the file is damaged, or was converted by a broken script"
+    )]
+    DuplicateToken {
+        /// The text, what is not ASCII escaped.
+        token: String,
+        /// The lower id.
+        first: usize,
+        /// The higher one.
+        second: usize,
+    },
     /// A key that every model has is not there.
     #[error("has no key `{key}`; it is not a whole model, convert it again")]
     MissingKey {

@@ -91,7 +91,7 @@ impl Parent {
         for (no, later_path) in (1..).zip(later) {
             parent.add_piece(&later_path, no, count).map_err(|fault| fault.at(&later_path))?;
         }
-        parent.check_whole(count).map_err(|fault| fault.at(path))?;
+        parent.check_whole(count).and_then(|()| parent.check_values()).map_err(|fault| fault.at(path))?;
         // From here on the set is one model; a header made from these metadata describes one file.
         for key in [SPLIT_NO, SPLIT_COUNT, SPLIT_TENSORS_COUNT] {
             parent.metadata.remove(key);
@@ -315,6 +315,32 @@ impl Parent {
             Some(block) => Err(Fault::MissingTensor { name: format!("blk.{block}.*") }),
             None => Ok(()),
         }
+    }
+
+    /// Refuses values at which llama.cpp ends the process.
+    fn check_values(&self) -> Result<(), Fault> {
+        let epsilons = |(key, value): (&str, &Value)| {
+            let is_epsilon = key.strip_prefix(&*self.architecture).is_some_and(|suffix| suffix.ends_with("epsilon"));
+            let fits = value.as_f64().is_some_and(|epsilon| epsilon.is_finite() && epsilon >= 0.0);
+            (is_epsilon && !fits).then(|| Fault::BadKey {
+                key: key.to_owned(),
+                found: value.to_string(),
+                wanted: "a finite number from 0 up",
+            })
+        };
+        if let Some(fault) = self.metadata.iter().find_map(epsilons) {
+            return Err(fault);
+        }
+        let tokens = self.metadata.strings("tokenizer.ggml.tokens");
+        let mut ids = HashMap::new();
+        // llama.cpp has names of its own for tokens without text.
+        let named = tokens.iter().flat_map(|tokens| tokens.iter()).enumerate().filter(|(_, text)| !text.is_empty());
+        for (second, text) in named {
+            if let Some(first) = ids.insert(text, second) {
+                return Err(Fault::DuplicateToken { token: text.escape_ascii().to_string(), first, second });
+            }
+        }
+        Ok(())
     }
 
     /// Tensor `index` of [`Parent::tensors`] with its data.

@@ -29,6 +29,12 @@ pub enum ImageError {
         /// What the system said.
         source: io::Error,
     },
+    /// Something else is there already.
+    #[error("`{}` is there already and no GGUF file; remove it first, or choose another name", path.display())]
+    Occupied {
+        /// Where the file was to be.
+        path: PathBuf,
+    },
     /// A parent changed under us.
     #[error(transparent)]
     Parent(#[from] GgufError),

@@ -1,7 +1,7 @@
 //! A plan and its parents in, a whole GGUF file out: on disk, or in memory.
 
-use std::fs::File;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::Path;
 use std::time::Instant;
 
@@ -16,9 +16,13 @@ use crate::plan::Plan;
 /// The bytes go to a temporary file beside `path` that is renamed over it at the end, so that a failure leaves no half file.
 ///
 /// # Errors
-/// [`ImageError::Write`] naming the path, for example when the disk is full; [`ImageError::Parent`] as in [`Image::fill`].
+/// [`ImageError::Occupied`] where something else than a GGUF file would be lost; [`ImageError::Write`] naming the path, for example when
+/// the disk is full; [`ImageError::Parent`] as in [`Image::fill`].
 pub fn export(plan: &Plan, parents: &[Parent], path: &Path) -> Result<Fill, ImageError> {
     let write = |source: io::Error| ImageError::Write { path: path.to_owned(), source };
+    if holds_other(path).map_err(write)? {
+        return Err(ImageError::Occupied { path: path.to_owned() });
+    }
     let header = plan.full_header(parents)?;
     let size = header.len() as u64 + plan.data_bytes;
     let folder = match path.parent() {
@@ -55,6 +59,20 @@ fn fill_whole(image: &mut Image, plan: &Plan, parents: &[Parent]) -> Result<Fill
     Ok(Fill { bytes_read, bytes_written: plan.data_bytes, elapsed: start.elapsed() })
 }
 
+/// Whether something is at `path` that a new model is not meant to replace: neither a GGUF file nor an empty one.
+fn holds_other(path: &Path) -> io::Result<bool> {
+    let kind = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        kind => kind?,
+    };
+    if !kind.is_file() {
+        return Ok(true);
+    }
+    let mut magic = Vec::new();
+    File::open(path)?.take(4).read_to_end(&mut magic)?;
+    Ok(!magic.is_empty() && magic != b"GGUF")
+}
+
 /// A temporary file with the mode that the user's umask gives any new file; left to itself it would be private.
 fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
@@ -62,7 +80,7 @@ fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
+        builder.permissions(fs::Permissions::from_mode(0o666));
     }
     builder.tempfile_in(folder)
 }

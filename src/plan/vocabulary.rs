@@ -104,7 +104,7 @@ impl Vocabulary {
 }
 
 impl<'a> Tokens<'a> {
-    /// Proves that each token is there once and has a row.
+    /// Proves that each token, of which none is there twice in a [`Parent`], has a row.
     fn of(parent: &'a Parent) -> Result<Self, PlanError> {
         let refuse = |problem: String| PlanError::Tokens(format!("`{}` {problem}", parent.path().display()));
         let strings = parent.metadata().strings(TOKENS).ok_or_else(|| refuse(format!("has no `{TOKENS}`")))?;
@@ -120,9 +120,7 @@ impl<'a> Tokens<'a> {
         }
         let mut ids = HashMap::with_capacity(texts.len());
         for (text, id) in texts.iter().zip(0u32..) {
-            if let Some(first) = ids.insert(text.to_vec(), id) {
-                return Err(refuse(format!("has the token `{}` twice, as {first} and {id}", text.escape_ascii())));
-            }
+            ids.insert(text.to_vec(), id);
         }
         Ok(Self { texts, ids })
     }

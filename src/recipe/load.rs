@@ -179,10 +179,7 @@ impl Loader<'_> {
     }
 
     fn path(&self, written: &str) -> PathBuf {
-        match self.file.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder.join(written),
-            _ => Path::new(".").join(written),
-        }
+        yaml::beside(self.file, written)
     }
 
     /// The model's number; the same file under two spellings such as `a.gguf` and `./a.gguf` is one model.

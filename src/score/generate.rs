@@ -11,6 +11,8 @@ pub struct Answer {
     pub text: String,
     /// Tokens generated, the last one included where it ended the answer.
     pub tokens: usize,
+    /// Whether it ends because the model computed no numbers.
+    pub failed: bool,
 }
 
 /// Answers every request, and tells what that took. `settled` is asked whether an answer may end where it is: it takes the request's
@@ -63,7 +65,7 @@ pub fn generate(
                     done += 1;
                     match end.reason {
                         // A model that computes no numbers gives no answer, which is a score too.
-                        Reason::Failed(ModelError::NotANumber) => {}
+                        Reason::Failed(ModelError::NotANumber) => answers[*index].failed = true,
                         Reason::Failed(error) => failure = Some(error),
                         _ => {}
                     }

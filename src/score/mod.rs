@@ -40,6 +40,8 @@ pub struct Score {
     pub answers: Vec<String>,
     /// In a choice task, the log-likelihood of each choice of each question; empty otherwise.
     pub choices: Vec<Vec<f64>>,
+    /// Questions on which the model computed no numbers, which count as wrong where answers are right or wrong.
+    pub failed: usize,
     /// Tokens computed and the time for them: prompts apart from answers.
     pub work: Work,
     /// Wall time.
@@ -194,7 +196,7 @@ impl Prepared {
         let start = Instant::now();
         let prompts = || chosen.iter().map(|q| self.prompts[*q].context.clone());
         let (mut texts, mut choices) = (Vec::new(), Vec::new());
-        let (metric, estimate, items, work) = match &self.task.kind {
+        let (metric, estimate, items, failed, work) = match &self.task.kind {
             Kind::Generate(kind) => {
                 let request = |prompt| Request { stop: kind.stop.clone(), ..Request::greedy(prompt, kind.max_tokens) };
                 let requests: Vec<Request> = prompts().map(request).collect();
@@ -203,8 +205,9 @@ impl Prepared {
                 let judge = |(q, a): (&usize, &Answer)| kind.judge(&self.task.questions[*q], &a.text);
                 let items: Vec<f64> = chosen.iter().zip(&answers).map(judge).collect();
                 let estimate = if kind.metric == Metric::RougeL { stats::mean(&items) } else { accuracy(&items) };
+                let failed = answers.iter().filter(|answer| answer.failed).count();
                 texts = answers.into_iter().map(|a| a.text).collect();
-                (kind.metric.name(), estimate, items, work)
+                (kind.metric.name(), estimate, items, failed, work)
             }
             Kind::Choice(kind) => {
                 let questions: Vec<&Continuations> = chosen.iter().map(|q| &self.prompts[*q]).collect();
@@ -212,7 +215,8 @@ impl Prepared {
                 choices = logs;
                 let judge = |(q, logs): (&usize, &Vec<f64>)| kind.judge(&self.task.questions[*q], logs);
                 let items: Vec<f64> = chosen.iter().zip(&choices).map(judge).collect();
-                (kind.metric.name(), accuracy(&items), items, work)
+                let failed = choices.iter().filter(|logs| logs.iter().any(|log| log.is_nan())).count();
+                (kind.metric.name(), accuracy(&items), items, failed, work)
             }
             Kind::Perplexity(metric) => {
                 let prompts: Vec<Vec<LlamaToken>> = prompts().collect();
@@ -229,10 +233,11 @@ impl Prepared {
                     TextMetric::BitsPerByte => stats::ratio(&sums),
                 };
                 let items = sums.iter().map(|(sum, size)| -sum / *size as f64).collect();
-                (metric.name(), estimate, items, work)
+                let failed = sums.iter().filter(|(sum, _)| sum.is_nan()).count();
+                (metric.name(), estimate, items, failed, work)
             }
         };
-        Ok(Score { metric, estimate, items, answers: texts, choices, work, elapsed: start.elapsed() })
+        Ok(Score { metric, estimate, items, answers: texts, choices, failed, work, elapsed: start.elapsed() })
     }
 
     /// Whether nothing that may follow `text` in `left` tokens changes the score of question `q`.

@@ -143,7 +143,7 @@ fn stop_string_split_over_tokens_is_found() {
     let (i, stop) = split.expect("tokens that differ");
     assert!(pieces.iter().all(|p| !p.contains(&stop)), "{stop:?} lies in one token");
     let answer = answers(&mut live, &requests, &["never said", &stop]).remove(0);
-    assert_eq!(answer, Answer { text: text[..text.find(&stop).unwrap()].to_owned(), tokens: i + 2 });
+    assert_eq!(answer, Answer { text: text[..text.find(&stop).unwrap()].to_owned(), tokens: i + 2, failed: false });
 }
 
 #[test]

@@ -108,7 +108,7 @@ fn parents_of_different_models_are_refused_with_every_difference() {
     let mut other = Tiny::llama(64, 4);
     let tokens = other.metadata.strings("tokenizer.ggml.tokens").unwrap();
     let swapped = (0..tokens.len())
-        .map(|id| tokens.get(if id == 5 { 6 } else { id }).unwrap())
+        .map(|id| if id == 5 { b"another" } else { tokens.get(id).unwrap() })
         .collect::<ggraft::gguf::Strings>();
     other.metadata.insert("tokenizer.ggml.tokens", swapped);
     other.write(&folder.path("words.gguf"));
@@ -204,7 +204,7 @@ fn a_layer_range_beyond_the_model_is_refused_with_the_number_of_layers() {
 }
 
 #[test]
-fn export_never_overwrites_a_parent() {
+fn export_overwrites_no_parent_and_nothing_but_models() {
     let folder = siblings();
     let text = "merge_method: linear\nmodels: [{model: a.gguf, parameters: {weight: 1}}, {model: b.gguf, parameters: {weight: 1}}]\n";
     let recipe = folder.write("recipe.yaml", text);
@@ -220,6 +220,17 @@ fn export_never_overwrites_a_parent() {
         refused(["export".as_ref(), a.as_os_str(), "-o".as_ref(), out.as_os_str()], &["is a parent"]);
     }
     assert!(fs::read(&a).unwrap() == before, "the parent changed");
+    // Nor anything else that is no model.
+    fs::create_dir(folder.path("taken")).unwrap();
+    let notes = folder.write("notes.txt", "precious");
+    for out in [&recipe, &notes, &folder.path("taken")] {
+        let args = ["export".as_ref(), recipe.as_os_str(), "-o".as_ref(), out.as_os_str()];
+        refused(args, &["is there already and no GGUF file", out.to_str().unwrap()]);
+    }
+    assert!(fs::read_to_string(&recipe).unwrap() == text && fs::read(&notes).unwrap() == b"precious");
+    for out in ["new.gguf", "new.gguf"].map(|name| folder.path(name)).iter().chain([&folder.write("empty", "")]) {
+        assert_eq!(ggraft(["export".as_ref(), recipe.as_os_str(), "-o".as_ref(), out.as_os_str()]).code(), 0);
+    }
     let nowhere = folder.path("no/such/folder/out.gguf");
     let done = ggraft(["export".as_ref(), recipe.as_os_str(), "-o".as_ref(), nowhere.as_os_str()]);
     assert_parts(&done, 1, &[nowhere.to_str().unwrap(), "cannot write"]);

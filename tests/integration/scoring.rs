@@ -10,7 +10,7 @@ use ggraft::open::Model;
 use ggraft::score::{Prepared, Progress, Room, Score, generate};
 use ggraft::tasks::{Kind, Task};
 
-use crate::support::{Folder, lines, quickstart};
+use crate::support::{Folder, ggraft, lines, perplexity_task, quickstart, target_task};
 use crate::swaps::SETTINGS;
 
 /// Data that a task file of `recipes/tasks` reads: a row, and the prompt that is asked of it.
@@ -167,4 +167,18 @@ fn smollm2_scores_the_same_with_early_ends() {
     // One after another: so no answer is computed among others than without early ends, and rounding is the same to the bit.
     let tokens = compare(&PathBuf::from(models).join("SmolLM2-135M-Instruct.gguf"), &tasks, 1);
     assert!(tokens.iter().filter(|(early, all)| early < all).count() >= 2, "{tokens:?}");
+}
+
+#[test]
+fn a_model_that_computes_no_numbers_is_named() {
+    let folder = Folder::new();
+    let mut model = fs::read(quickstart("math-Q8_0.gguf")).unwrap();
+    let end = model.len();
+    model[end - 3400..].fill(0xFF);
+    let model = folder.write("damaged.gguf", model);
+    for (task, count) in [(target_task(&folder, "target_test.jsonl", 3), 3), (perplexity_task(&folder, 2), 2)] {
+        let done = ggraft(["score".as_ref(), model.as_os_str(), "--task".as_ref(), task.as_os_str()]);
+        let warning = format!("damaged.gguf` computes NaN or infinity on {count} of {count} questions");
+        assert!(done.code() == 0 && done.stderr.contains(&warning), "{done:?}");
+    }
 }

@@ -503,8 +503,9 @@ fn an_interrupted_search_leaves_its_best_so_far_and_can_go_on() {
         let out = format!("interrupted-{i}");
         let done = small.run_until(&out, &[], mark).interrupt();
         assert_eq!(done.code(), 1, "{done:?}");
+        let again = format!(" --json --out {} --resume`\n", small.out(&out).display());
         assert!(
-            done.stderr.contains("error: stopped before its end") && done.stderr.contains("--resume"),
+            done.stderr.contains("error: stopped before its end") && done.stderr.ends_with(&again),
             "{}",
             done.stderr
         );

@@ -230,7 +230,12 @@ impl Config {
         }
         let warm_start = form.search.warm_start.as_ref().map(|at| (at.value.clone(), check.path(&at.value)));
         let names: Vec<String> = form.tasks.value.iter().map(|t| check.task_name(&t.value)).collect();
-        let tasks = form.tasks.value.into_iter().map(|t| check.goal(t)).collect::<Result<_, _>>()?;
+        let place = form.tasks.referenced.into();
+        let tasks = form.tasks.value.into_iter().map(|t| check.goal(t)).collect::<Result<Vec<_>, _>>()?;
+        if tasks.iter().all(|goal| goal.weight == 0.0) {
+            let message = "every task has `weight: 0`, so that every recipe would be as good as any other";
+            return Err(invalid(file, place, message));
+        }
         let objectives = check.objectives(&form.search, space, &names)?;
         let compare = check.compare(form.compare, &models)?;
         Ok(Self {
@@ -265,7 +270,7 @@ impl Check<'_> {
     }
 
     fn path(&self, written: &str) -> PathBuf {
-        self.file.parent().unwrap_or(Path::new("")).join(written)
+        yaml::beside(self.file, written)
     }
 
     /// Every recipe once, and none that is called as a model is.

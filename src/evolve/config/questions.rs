@@ -1,5 +1,6 @@
 //! The tasks of an evolve file in; for each, the questions to search on and those to report on out. Opens task and data files.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::{Config, EvolveError, Goal, invalid};
@@ -77,6 +78,15 @@ impl Config {
             }
         };
         search.questions.truncate(self.limit.unwrap_or(usize::MAX));
+        let seen: HashSet<_> = search.questions.iter().map(|q| (&q.prompt, &q.answer)).collect();
+        let known = test.questions.iter().filter(|q| seen.contains(&(&q.prompt, &q.answer))).count();
+        if known > 0 {
+            let (name, of) = (&test.name, test.questions.len());
+            warn(format!(
+                "task `{name}`: {known} of its {of} test questions are search questions too, on which the search chose: name other data with \
+                 `test`, or none, and some questions are held back for it"
+            ));
+        }
         Ok((search, test))
     }
 }

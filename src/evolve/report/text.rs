@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::{View, escape};
 use crate::duration::duration;
+use crate::evolve::belief::probability;
 use crate::evolve::search::{BEST, Tested};
 use crate::evolve::{Belief, Comparison, Entry};
 
@@ -145,11 +146,6 @@ pub(super) fn tested(view: &View) -> String {
         measure(view),
         view.outcome.belief.as_ref().map(basis).unwrap_or_default()
     )
-}
-
-/// `0.012`, or `1.9e-6` where that would be none.
-fn probability(p: f64) -> String {
-    if p >= 0.001 { format!("{p:.3}") } else { format!("{p:.1e}") }
 }
 
 /// What the comparisons rest on, and what speaks against believing them.

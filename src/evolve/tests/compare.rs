@@ -86,3 +86,14 @@ fn recipes_that_cannot_be_compared_are_refused() {
     assert_eq!(twice("[x.yaml, x.yaml]"), "e.yaml:3:19: `x.yaml` is compared anyway");
     assert_eq!(twice("[b.gguf]"), "e.yaml:3:11: `b.gguf` is compared anyway");
 }
+
+#[test]
+fn an_evolve_file_that_is_named_without_its_folder_finds_its_models() {
+    let genome = "genome: {models: [a.gguf, b.gguf], base_model: c.gguf, merge_method: task_arithmetic}";
+    let here = Path::new("evolve.yaml");
+    let config = Config::parse(format!("{genome}\n{TASKS}\n"), here).unwrap();
+    let text = TIES.replace("../", "");
+    let recipe = Recipe::parse(&text, here).unwrap();
+    assert_eq!(recipe.models[0].path, Path::new("b.gguf"));
+    assert!(config.compared(&("ties.yaml".to_owned(), text), &recipe).is_ok());
+}

@@ -101,6 +101,7 @@ fn wrong_files_are_told_where_and_why() {
         (goal("weight: 1"), "5:5", "a task needs `task: FILE.yaml`"),
         (goal("task: t.yaml\n    metric: bleu"), "6:13", "belongs into the task file"),
         (goal("task: t.yaml\n    weight: .nan"), "5:5", "`weight: NaN` must be a finite number"),
+        (goal("task: t.yaml\n    weight: 0"), "5:3", "every task has `weight: 0`"),
         (GOOD.replace("tasks:\n  - task: t.yaml\n    test: test.jsonl", "tasks: []"), "4:8", "`tasks` is empty"),
         (search("budget: 0"), "8:11", "`budget: 0` must be at least 1"),
         (search("minibatch: 0"), "8:14", "`minibatch: 0` must be at least 1"),
@@ -283,4 +284,29 @@ fn files_are_read_once_and_within_a_limit() {
     assert_eq!((config.text.as_str(), &config.file), (GOOD, &path));
     fs::write(&path, format!("{GOOD}#{}", " ".repeat(1 << 20))).unwrap();
     assert!(matches!(Config::load(&path), Err(EvolveError::TooLong { .. })));
+}
+
+#[test]
+fn test_questions_that_were_searched_on_are_no_test() {
+    let folder = folder();
+    let row = |n: usize| format!("{{\"q\": \"{n} + {n}?\", \"a\": \"{}\"}}\n", 2 * n);
+    let data = |name: &str, rows: std::ops::Range<usize>| {
+        fs::write(folder.path().join(name), rows.map(row).collect::<String>()).unwrap();
+    };
+    let task = "kind: generate\ndata: s.jsonl\nprompt: '{{ q }}'\nanswer: '{{ a }}'\nmetric: number\nmax_tokens: 4\n";
+    fs::write(folder.path().join("t.yaml"), task).unwrap();
+    data("s.jsonl", 0..8);
+    let config = Config::parse(GOOD.to_owned(), &folder.path().join("e.yaml")).unwrap();
+    let told = |rows| {
+        data("test.jsonl", rows);
+        let mut said = Vec::new();
+        let questions = config.questions(&mut |warning| said.push(warning)).unwrap();
+        assert_eq!(questions[0].1.questions.len(), 8);
+        said.join("\n")
+    };
+    assert_eq!(told(8..12), "");
+    for (rows, which) in [(6..12, "2 of its 6"), (0..8, "8 of its 8")] {
+        let said = told(rows);
+        assert!(said.starts_with(&format!("task `t`: {which} test questions are search questions too")), "{said}");
+    }
 }

@@ -7,7 +7,7 @@ use ggraft_kernels::GgmlType;
 use tempfile::TempDir;
 
 use super::{Fault, Tiny, fault_in, folder};
-use crate::gguf::{Parent, block_of};
+use crate::gguf::{Parent, Strings, block_of};
 
 /// The tiny llama as three pieces, as `llama-gguf-split --no-tensor-first-split` writes them; `bend` may spoil a piece.
 fn write_set(folder: &TempDir, bend: impl Fn(usize, &mut Tiny)) -> Vec<PathBuf> {
@@ -144,6 +144,27 @@ fn bad_key() {
     }
     tiny.metadata.insert("general.architecture", 7u32);
     assert!(matches!(fault_in(&tiny.write(&folder, "tiny.gguf")), Fault::BadKey { .. }));
+}
+
+#[test]
+fn values_that_llama_cpp_does_not_survive() {
+    let folder = folder();
+    for epsilon in [-1e-5f32, f32::NAN, f32::INFINITY] {
+        let mut tiny = Tiny::llama();
+        tiny.metadata.insert("llama.attention.layer_norm_rms_epsilon", epsilon);
+        let fault = fault_in(&tiny.write(&folder, "tiny.gguf"));
+        assert!(matches!(&fault, Fault::BadKey { key, .. } if key.ends_with("rms_epsilon")), "{fault:?}");
+    }
+    let tokens = |texts: &[&str]| {
+        let mut tiny = Tiny::llama();
+        let texts = texts.iter().map(|text| text.as_bytes());
+        tiny.metadata.insert("tokenizer.ggml.tokens", texts.collect::<Strings>());
+        tiny.write(&folder, "tiny.gguf")
+    };
+    let fault = fault_in(&tokens(&["a", "é", "b", "é"]));
+    assert!(matches!(fault, Fault::DuplicateToken { first: 1, second: 3, .. }), "{fault:?}");
+    assert!(fault.to_string().contains(r"`\xc3\xa9` twice, as 1 and 3"), "{fault}");
+    assert!(Parent::open(tokens(&["a", "", "b", ""])).is_ok(), "llama.cpp names tokens without text itself");
 }
 
 #[test]

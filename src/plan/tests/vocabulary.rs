@@ -284,7 +284,6 @@ fn vocabularies_that_do_not_go_together_are_refused_with_the_reason() {
     let merged = |merges: &'static str| set("tokenizer.ggml.merges", list(merges));
     let (first, second) = (tiny("p q r", &merged("p q,q r,r s")), tiny("p q s", &merged("x y,q r,p q")));
     refused(&first, &second, union, &["merge `p q` and `q r` in different orders"]);
-    refused(&tiny("p q p", &|_| ()), &with(&|_| ()), union, &["a.gguf", "token `p` twice, as 0 and 2"]);
     refused(
         &with(&|t| drop(t.metadata.remove("tokenizer.ggml.tokens"))),
         &plain,
