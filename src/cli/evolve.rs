@@ -1,5 +1,6 @@
 //! `ggraft evolve`: an evolve file in; a journal, `best.yaml`, `report.html` and a table out.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -111,11 +112,12 @@ pub(super) fn evolve(args: &EvolveArgs, as_json: bool) -> anyhow::Result<()> {
 /// The command that was given, as a shell would take it to go on from here.
 fn resuming() -> String {
     let plain = |c: char| c.is_alphanumeric() || "/._-=:,+".contains(c);
-    let quoted = |word: String| {
+    let quoted = |word: OsString| {
+        let word = word.to_string_lossy();
         let quoted = word.is_empty() || !word.chars().all(plain);
-        if quoted { format!("'{}'", word.replace('\'', r"'\''")) } else { word }
+        if quoted { format!("'{}'", word.replace('\'', r"'\''")) } else { word.into_owned() }
     };
-    let mut words: Vec<String> = std::env::args().map(quoted).collect();
+    let mut words: Vec<String> = std::env::args_os().map(quoted).collect();
     if !words.iter().any(|word| word == "--resume") {
         words.push("--resume".to_owned());
     }

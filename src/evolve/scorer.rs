@@ -10,7 +10,9 @@ use crate::model::{Live, ModelError, Settings, Vocabulary};
 use crate::plan::{PlanError, Siblings};
 use crate::recipe::Recipe;
 use crate::score::stats::{self, Estimate, Paired, paired};
-use crate::score::{BITS_PER_BYTE, PERPLEXITY, Prepared, Progress, Room, Score, ScoreError, accuracy, largest_size};
+use crate::score::{
+    BITS_PER_BYTE, PERPLEXITY, Prepared, Progress, Room, Score, ScoreError, accuracy, fitness_of, largest_size,
+};
 use crate::tasks::Task;
 
 /// What a model did on all tasks.
@@ -70,9 +72,10 @@ impl TaskScore {
         Self { task: self.task.clone(), metric: self.metric.clone(), value, stderr, ci95, items }
     }
 
-    /// The standard error of what the weight multiplies in the fitness, which of a perplexity is its logarithm (by the delta method).
-    fn fitness_stderr(&self) -> f64 {
-        if self.metric == PERPLEXITY { self.stderr / self.value } else { self.stderr }
+    /// How far down and up the 95 % interval goes from what the weight multiplies in the fitness.
+    fn fitness_reach(&self) -> [f64; 2] {
+        let [fitness, a, b] = [self.value, self.ci95[0], self.ci95[1]].map(|value| fitness_of(&self.metric, value));
+        [fitness - a.min(b), a.max(b) - fitness]
     }
 }
 
@@ -135,7 +138,7 @@ impl Trial {
         paired(&items(self), &items(other))
     }
 
-    /// The value to report with its 95 % interval: the task's own if there is one task, else the weighted sum with a normal interval.
+    /// The value to report with its 95 % interval: the task's own if there is one task, else the weighted sum.
     pub fn summary(&self, weights: &[f64]) -> (f64, [f64; 2]) {
         match &self.tasks[..] {
             [only] => (only.value, only.ci95),
@@ -143,16 +146,18 @@ impl Trial {
         }
     }
 
-    /// The 95 % interval of the fitness: the task's own where that is the fitness, else a normal one.
+    /// The 95 % interval of the fitness, from those of the tasks by the method of variance estimates recovery (Zou and Donner 2008): as
+    /// lopsided as they are, and no narrower where every answer is right or none.
     pub fn fitness_ci95(&self, weights: &[f64]) -> [f64; 2] {
-        if let ([only], [weight]) = (&self.tasks[..], weights)
-            && (weight * only.value - self.fitness).abs() < 1e-9
-        {
-            return only.ci95.map(|end| weight * end);
+        let (mut down, mut up) = (0.0, 0.0);
+        for (task, weight) in self.tasks.iter().zip(weights) {
+            let [low, high] = task.fitness_reach().map(|reach| weight * reach);
+            // What is good for a task with a negative weight is bad for the sum.
+            let (low, high) = if *weight < 0.0 { (high, low) } else { (low, high) };
+            down += low * low;
+            up += high * high;
         }
-        let variance: f64 = self.tasks.iter().zip(weights).map(|(t, w)| (w * t.fitness_stderr()).powi(2)).sum();
-        let half = 1.96 * variance.sqrt();
-        [self.fitness - half, self.fitness + half]
+        [self.fitness - f64::sqrt(down), self.fitness + f64::sqrt(up)]
     }
 }
 

@@ -51,11 +51,16 @@ pub struct Score {
 impl Score {
     /// What a search maximises: the share of right answers, the mean log-likelihood of a token, or the negative bits per byte.
     pub fn fitness(&self) -> f64 {
-        match self.metric {
-            PERPLEXITY => -self.estimate.value.ln(),
-            BITS_PER_BYTE => -self.estimate.value,
-            _ => self.estimate.value,
-        }
+        fitness_of(self.metric, self.estimate.value)
+    }
+}
+
+/// The [`Score::fitness`] of a value of `metric`.
+pub fn fitness_of(metric: &str, value: f64) -> f64 {
+    match metric {
+        PERPLEXITY => -value.ln(),
+        BITS_PER_BYTE => -value,
+        _ => value,
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::ptr;
 
 use ggraft_kernels::GgmlType;
+use llama_cpp_sys_2 as sys;
 
 use super::places::{Place, choose};
 use crate::gguf::tests::Tiny;
@@ -20,7 +21,7 @@ impl Device {
     fn of(plan: &Plan) -> Self {
         let place = |tensor: &PlannedTensor| {
             let extents = std::array::from_fn(|i| tensor.info.shape.get(i).map_or(1, |n| *n as i64));
-            let room = Room { buffer: 0, ty: tensor.info.ty as u32, extents };
+            let room = Room { buffer: 0, ty: tensor.info.ty as sys::ggml_type, extents };
             Place { room, address: ptr::null_mut(), content: None }
         };
         Self { places: plan.tensors.iter().map(place).collect() }
@@ -40,7 +41,7 @@ impl Device {
         }
         for (tensor, place) in wanted.iter().zip(chosen) {
             let Place { room, content, .. } = &self.places[place];
-            assert_eq!(room.ty, tensor.info.ty as u32, "{} reads a place of another type", tensor.info.name);
+            assert_eq!(room.ty, tensor.info.ty as sys::ggml_type, "{} reads a place of another type", tensor.info.name);
             let content = content.as_ref();
             assert!(content.is_some_and(|content| content.is_of(tensor)), "{} reads another tensor", tensor.info.name);
         }
