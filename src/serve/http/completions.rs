@@ -29,6 +29,7 @@ pub(super) struct CompletionRequest {
     echo: Option<bool>,
     logprobs: Option<usize>,
     suffix: Option<String>,
+    best_of: Option<usize>,
 }
 
 /// A prompt as it came, for the answers that repeat it.
@@ -56,6 +57,12 @@ pub(super) async fn completions(State(app): State<App>, Body(json): Body<Value>)
     let sampling = fields.sampling(&vocabulary)?;
     let mut requests: Vec<Request> = Vec::new();
     let choices = fields.choices()?;
+    if request.best_of.is_some_and(|best_of| best_of > choices) {
+        return Err(ApiError::field(
+            "best_of",
+            "more answers than `n`, of which the best are chosen, are not supported",
+        ));
+    }
     app.check_count("prompt", asked.len().saturating_mul(choices))?;
     for prompt in &asked {
         let of_prompt = request.logprobs.filter(|_| echo);

@@ -137,6 +137,11 @@ fn prompt_likelihoods_add_up_to_the_perplexity_that_score_prints() {
     let want = score["results"][0]["value"].as_f64().unwrap();
     // The likelihoods are rounded to f32.
     assert!((ours / want - 1.0).abs() < 1e-6, "{ours}, {want}");
+
+    let ask = |body| server.post("/v1/completions", &body);
+    ask(json!({ "prompt": "a", "n": 2, "best_of": 2, "max_tokens": 1 })).ok();
+    assert!(ask(json!({ "prompt": "a", "best_of": 3 })).error(400).contains("`best_of`"));
+    assert!(ask(json!({ "prompt": "a", "suffix": "b" })).error(400).contains("`suffix`"));
 }
 
 #[test]
