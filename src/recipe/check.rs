@@ -1,11 +1,13 @@
 //! Everything about a recipe that can be wrong before a model is opened, for recipes from YAML and from code alike.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use super::error::located;
 use super::methods::{BaseRule, Inputs, Kind, ParameterSpec};
 use super::{
-    Curve, MAX_BLOCKS, MAX_MODELS, MAX_SLICES, Parameters, PathScale, Recipe, RecipeError, Rule, Slice, Tokenizer,
+    Curve, Filter, MAX_BLOCKS, MAX_MODELS, MAX_SLICES, Parameters, PathScale, Recipe, RecipeError, Rule, Slice,
+    TensorName, Tokenizer,
 };
 use crate::yaml::{Place, hint};
 
@@ -53,6 +55,39 @@ impl Recipe {
         }
         self.warnings.extend(warnings);
         Ok(self)
+    }
+
+    /// Refuses filters that none of `names`, the tensors of the models and of the merge, has in it.
+    ///
+    /// # Errors
+    /// [`RecipeError::UnmatchedFilter`] at the first of them.
+    pub fn filters_match(&self, names: impl Iterator<Item = TensorName> + Clone) -> Result<(), RecipeError> {
+        let mut levels = vec![&self.parameters];
+        for slice in &self.slices {
+            levels.push(&slice.parameters);
+            levels.extend(slice.sources.iter().map(|source| &source.parameters));
+        }
+        let rules = levels.into_iter().flat_map(Parameters::values).flat_map(|setting| &setting.rules);
+        let mut open: Vec<&Filter> = Vec::new();
+        for filter in rules.filter_map(|rule| rule.filter.as_ref()).filter(|filter| !filter.is_all()) {
+            // A search repeats its filters in every slice.
+            if !open.iter().any(|other| other.text == filter.text) {
+                open.push(filter);
+            }
+        }
+        for name in names.clone() {
+            if open.is_empty() {
+                break;
+            }
+            open.retain(|filter| !name.matches(&filter.text));
+        }
+        let Some(Filter { text, place }) = open.first() else { return Ok(()) };
+        let names: Vec<String> = names.map(|name| name.hf.unwrap_or(name.gguf)).collect();
+        let example = names.iter().find(|name| name.contains(".0.")).or(names.first()).cloned().unwrap_or_default();
+        let is_word = |word: &&str| word.parse::<u32>().is_err();
+        let words: BTreeSet<&str> = names.iter().flat_map(|name| name.split('.')).filter(is_word).collect();
+        let hint = hint(text, words.iter().copied());
+        Err(self.error(*place, RecipeError::UnmatchedFilter { filter: text.clone(), example, hint }))
     }
 
     fn known(&self, index: usize, place: Place) -> Result<(), RecipeError> {
