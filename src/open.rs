@@ -10,7 +10,7 @@ use crate::gguf::{GgufError, Parent};
 use crate::image::{Image, ImageError};
 use crate::model::{ContextSize, Live, ModelError, Settings, Swap, Vocabulary};
 use crate::plan::{Cache, Plan, PlanError, Siblings};
-use crate::recipe::{Recipe, RecipeError};
+use crate::recipe::{Place, Recipe, RecipeError};
 
 /// A model that could run.
 pub struct Model {
@@ -47,6 +47,16 @@ pub enum OpenError {
     /// A recipe file.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
+    /// A model that a recipe names.
+    #[error("{}:{place}: {source}", file.display())]
+    Model {
+        /// The recipe file.
+        file: PathBuf,
+        /// Where it names the model.
+        place: Place,
+        /// What is wrong with the model.
+        source: Box<GgufError>,
+    },
     /// A recipe and its parents together.
     #[error("recipe `{}`: {source}", path.display())]
     Plan {
@@ -73,6 +83,10 @@ impl Virtual {
         let in_recipe = |source| match source {
             // These name the recipe themselves.
             PlanError::Recipe(error) => OpenError::Recipe(error),
+            PlanError::Parent(source) => match recipe.place_of(&source.path) {
+                Some(place) => OpenError::Model { file: recipe.file.clone(), place, source: source.into() },
+                None => OpenError::Plan { path: recipe.file.clone(), source: source.into() },
+            },
             source => OpenError::Plan { path: recipe.file.clone(), source },
         };
         let mut siblings = Siblings::open(&recipe.models).map_err(in_recipe)?;
@@ -80,7 +94,9 @@ impl Virtual {
             siblings = siblings.cached(cache);
         }
         let plan = siblings.plan(&recipe).map_err(in_recipe)?;
-        recipe.warnings.extend(siblings.parents().iter().flat_map(Parent::remarks));
+        recipe
+            .warnings
+            .extend(siblings.parents().iter().flat_map(Parent::remarks).chain(plan.warnings.iter().cloned()));
         Ok(Self { recipe, siblings, plan })
     }
 }

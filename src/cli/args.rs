@@ -8,7 +8,7 @@ use ggraft_kernels::{GgmlType, Isa};
 
 use crate::bench::{SHAPES, Shape};
 use crate::ggml::CODECS;
-use crate::model::{ParentsOn, Settings, no_offload, offload_supported};
+use crate::model::{ParentsOn, Sampling, Settings, no_offload, offload_supported};
 use crate::recipe::{METHODS, MethodSpec};
 use crate::score::Room;
 
@@ -131,11 +131,12 @@ pub(super) struct RunArgs {
     /// The prompt.
     #[arg(short, long, value_name = "TEXT")]
     pub prompt: String,
-    /// Most tokens to generate.
-    #[arg(short = 'n', long = "n-predict", value_name = "N", default_value_t = 64)]
-    pub n_predict: usize,
+    /// Most tokens to generate; -1 for all until the answer ends or the context (`-c`; by default 4096 more than the prompt) is full.
+    #[arg(short = 'n', long = "n-predict", value_name = "N", default_value_t = 64, allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(i32).range(-1..))]
+    pub n_predict: i32,
     /// 0 takes the most likely token; above 0, tokens are drawn.
-    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = temperature, allow_negative_numbers = true)]
     pub temp: f32,
     /// Seed for drawing.
     #[arg(long, value_name = "S", default_value_t = 0)]
@@ -422,6 +423,13 @@ fn encoded(name: &str) -> Result<GgmlType, String> {
     let names = || types.clone().map(GgmlType::name).collect::<Vec<_>>().join(", ");
     let known = types.clone().find(|ty| ty.name().eq_ignore_ascii_case(name));
     known.ok_or_else(|| format!("the types are {}", names()))
+}
+
+/// A temperature that tokens can be drawn at.
+fn temperature(text: &str) -> Result<f32, String> {
+    let range = 0.0..=Sampling::MAX_TEMPERATURE;
+    let number = text.parse().ok().filter(|temperature| range.contains(temperature));
+    number.ok_or_else(|| format!("it must be a number from 0 to {}", Sampling::MAX_TEMPERATURE))
 }
 
 /// A number above 0.

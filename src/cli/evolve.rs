@@ -1,5 +1,6 @@
 //! `ggraft evolve`: an evolve file in; a journal, `best.yaml`, `report.html` and a table out.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
@@ -11,7 +12,7 @@ use indicatif::ProgressBar;
 use serde_json::{Map, Value, json};
 
 use super::args::EvolveArgs;
-use super::output::{print, print_json, save_cache, table};
+use super::output::{of_model, print, print_json, save_cache, table};
 use super::progress::bar_with_message;
 use crate::duration::duration;
 use crate::evolve::{
@@ -20,7 +21,7 @@ use crate::evolve::{
     write_report,
 };
 use crate::gguf::Parent;
-use crate::open::vocabulary;
+use crate::open::{OpenError, vocabulary};
 use crate::plan::Siblings;
 use crate::recipe::Recipe;
 
@@ -49,11 +50,15 @@ pub(super) fn evolve(args: &EvolveArgs, as_json: bool) -> anyhow::Result<()> {
     for recipe in &samples {
         plans.push(siblings.plan(recipe)?);
     }
+    for warning in plans.iter().flat_map(|plan| &plan.warnings).collect::<BTreeSet<_>>() {
+        eprintln!("warning: {warning}");
+    }
     let compared = config.recipes_to_compare()?;
     // The tokenizer is the same for all of them.
     let like = samples.first().context("a search without a single candidate")?;
     for recipe in &compared {
-        siblings.plan(&config.compared(recipe, like)?).with_context(|| format!("recipe `{}`", recipe.0))?;
+        let in_recipe = |source| OpenError::Plan { path: recipe.0.clone().into(), source };
+        siblings.plan(&config.compared(recipe, like)?).map_err(in_recipe)?;
     }
     save_cache(&siblings);
     let tasks = goals.iter().flat_map(|(_, search, test)| [&**search, &**test]);
@@ -80,8 +85,8 @@ pub(super) fn evolve(args: &EvolveArgs, as_json: bool) -> anyhow::Result<()> {
     // The same for all of them.
     let plan = plans.first().context("a search without a single candidate")?;
     let vocabulary = vocabulary(plan, siblings.parents())?;
-    let mut scorer =
-        LiveScorer::new(&siblings, vocabulary, goals, args.compute.settings(), args.compute.room(), &STOP)?;
+    let mut scorer = LiveScorer::new(&siblings, vocabulary, goals, args.compute.settings(), args.compute.room(), &STOP)
+        .map_err(|error| of_model(siblings.parents()[plan.vocabulary].path(), error))?;
     let genes: Vec<String> = stages.genes().iter().map(usize::to_string).collect();
     let bar = bar_with_message(budget, &format!("{} genes", genes.join(" + ")));
     let (weights, out) = (config.weights(), &*args.out);

@@ -14,8 +14,17 @@ use crate::recipe::{MethodSpec, ModelRef, OutType, Recipe, Slice, Source};
 
 pub(super) fn export(args: &ExportArgs, as_json: bool) -> anyhow::Result<()> {
     let mut recipe = if is_recipe(&args.model) { Recipe::load(&args.model)? } else { only(&args.model)? };
-    if let Some(ty) = args.out_type {
-        recipe.out_type = ty.into();
+    match args.out_type {
+        Some(_) if !is_recipe(&args.model) => {
+            let message = format!(
+                "`--type` is the type of matrices that a recipe blends, and `{}` is a plain file, which is copied as it is; \
+                 leave `--type` out, or convert the file with llama.cpp's `llama-quantize --allow-requantize`",
+                args.model.display()
+            );
+            return Err(BadInput(message).into());
+        }
+        Some(ty) => recipe.out_type = ty.into(),
+        None => {}
     }
     let Virtual { recipe, siblings, plan } = Virtual::new(recipe, args.cache.open()?)?;
     save_cache(&siblings);

@@ -16,7 +16,8 @@ pub(super) fn inspect(args: &InspectArgs, as_json: bool) -> anyhow::Result<()> {
     let (architecture, block_count, size) = match &model.kind {
         Kind::File(p) => (p.architecture(), p.block_count() as usize, p.size_bytes()),
         Kind::Recipe(v) => {
-            (v.architecture(), v.plan.block_count(), v.plan.bare_header.len() as u64 + v.plan.data_bytes)
+            let header = v.plan.full_header(v.siblings.parents())?;
+            (v.architecture(), v.plan.block_count(), header.len() as u64 + v.plan.data_bytes)
         }
     };
     let parameters: u64 = infos.iter().map(|i| i.elements()).sum();

@@ -76,6 +76,9 @@ const ROW_LINES: [TableComponent; 4] = [
     TableComponent::RightBorderIntersections,
 ];
 
+/// What stands for a number that the data cannot give.
+const UNKNOWN: &str = "–";
+
 /// A table whose first `text` columns are text and whose others are numbers.
 pub(super) fn table(text: usize, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Table {
     let mut table = Table::new();
@@ -97,9 +100,20 @@ pub(super) fn value(metric: &str, value: f64) -> String {
     if is_likelihood(metric) { value.to_string() } else { format!("{:.1} %", 100.0 * value) }
 }
 
+/// A standard error in the units of [`value`]; that of a single question is not known.
+pub(super) fn stderr(metric: &str, stderr: f64) -> String {
+    match stderr {
+        _ if stderr.is_nan() => UNKNOWN.to_owned(),
+        _ if is_likelihood(metric) => format!("{stderr:.4}"),
+        _ => value(metric, stderr),
+    }
+}
+
 /// An interval in the units of [`value`].
 pub(super) fn interval(metric: &str, [low, high]: [f64; 2]) -> String {
-    if is_likelihood(metric) {
+    if low.is_nan() || high.is_nan() {
+        UNKNOWN.to_owned()
+    } else if is_likelihood(metric) {
         format!("{low:.4} – {high:.4}")
     } else {
         format!("{:.1} – {:.1}", 100.0 * low, 100.0 * high)
@@ -129,14 +143,33 @@ pub(super) fn is_bad_input(error: &anyhow::Error) -> bool {
             || cause.is::<TaskError>()
             || cause.downcast_ref::<EvolveError>().is_some_and(EvolveError::is_bad_input)
             || cause.downcast_ref::<ServeError>().is_some_and(ServeError::is_bad_input)
-            || matches!(cause.downcast_ref(), Some(ModelError::TooLong { .. } | ModelError::EmptyPrompt))
-            || matches!(cause.downcast_ref(), Some(ScoreError::EmptyPrompt { .. } | ScoreError::EmptyChoice { .. }))
+            || cause.downcast_ref::<ModelError>().is_some_and(ModelError::is_bad_input)
+            || cause.downcast_ref::<ScoreError>().is_some_and(ScoreError::is_bad_input)
             || matches!(cause.downcast_ref(), Some(ImageError::Occupied { .. }))
             || cause.is::<BadInput>()
     })
+}
+
+/// An error in what `model` was asked, with its name where the fault lies in either of them.
+pub(super) fn of_model(model: &Path, error: impl Into<anyhow::Error>) -> anyhow::Error {
+    let error = error.into();
+    if is_bad_input(&error) { BadInput(format!("`{}`: {error}", model.display())).into() } else { error }
 }
 
 /// Bad usage that no stage has a name for.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct BadInput(pub String);
+
+#[cfg(test)]
+mod tests {
+    use super::{interval, stderr};
+
+    #[test]
+    fn what_one_question_cannot_tell_is_a_dash() {
+        assert_eq!(stderr("number", f64::NAN), "–");
+        assert_eq!(stderr("perplexity", f64::NAN), "–");
+        assert_eq!(interval("rouge_l", [f64::NAN; 2]), "–");
+        assert_eq!((stderr("number", 0.012), stderr("perplexity", 0.012)), ("1.2 %".to_owned(), "0.0120".to_owned()));
+    }
+}

@@ -5,25 +5,31 @@ use std::io::{self, Write};
 use serde_json::{Map, json};
 
 use super::args::RunArgs;
-use super::output::{open, print, print_json};
+use super::output::{of_model, open, print, print_json};
 use crate::duration::duration;
 use crate::generate::{End, Generator, Output, Reason, Request};
 use crate::model::{ContextSize, Message, Sampling};
+
+/// Most tokens of an answer of any length, unless `-c` says otherwise.
+const OPEN_END: usize = 4096;
 
 pub(super) fn run(args: &RunArgs, as_json: bool) -> anyhow::Result<()> {
     let model = open(&args.model, &args.cache)?;
     let vocabulary = model.vocabulary()?;
     let prompt = if args.chat {
-        vocabulary.render_chat(&[Message::new("user", &args.prompt)], &Map::new())?
+        let messages = [Message::new("user", &args.prompt)];
+        vocabulary.render_chat(&messages, &Map::new()).map_err(|error| of_model(&model.path, error))?
     } else {
         args.prompt.clone()
     };
     let tokens = vocabulary.tokenize(&prompt);
-    let needed = u32::try_from(tokens.len() + args.n_predict).unwrap_or(u32::MAX);
+    let wanted = usize::try_from(args.n_predict).ok();
+    let needed = u32::try_from(tokens.len().saturating_add(wanted.unwrap_or(OPEN_END))).unwrap_or(u32::MAX);
     let size = ContextSize { sequences: 1, tokens: args.compute.ctx_size.unwrap_or(needed) };
+    let wanted = wanted.unwrap_or((size.tokens as usize).saturating_sub(tokens.len()));
     let (mut live, swap) = model.start(vocabulary, args.compute.settings(), size)?;
     let sampling = Sampling { temperature: args.temp, seed: args.seed, ..Sampling::plain() };
-    let request = Request { sampling, ..Request::greedy(tokens, args.n_predict) };
+    let request = Request { sampling, ..Request::greedy(tokens, wanted) };
 
     let mut generator = Generator::new(&live);
     generator.start(&mut live, (), request).map_err(|((), error)| error)?;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::args::ScoreArgs;
-use super::output::{interval, open, print, print_json, table, value};
+use super::output::{interval, of_model, open, print, print_json, stderr, table, value};
 use super::progress::bar;
 use crate::duration::duration;
-use crate::score::{Prepared, Progress, Score, is_likelihood, largest_size};
+use crate::score::{Prepared, Progress, Score, largest_size};
 use crate::tasks::{Question, Task};
 
 pub(super) fn score(args: &ScoreArgs, as_json: bool) -> anyhow::Result<()> {
@@ -18,8 +18,9 @@ pub(super) fn score(args: &ScoreArgs, as_json: bool) -> anyhow::Result<()> {
     let mut results = Vec::new();
     for model in &models {
         let vocabulary = model.vocabulary()?;
-        let prepared =
-            tasks.iter().map(|t| Prepared::new(Arc::clone(t), &vocabulary)).collect::<Result<Vec<_>, _>>()?;
+        let in_model = |error| of_model(&model.path, error);
+        let prepare = |task| Prepared::new(Arc::clone(task), &vocabulary).map_err(in_model);
+        let prepared = tasks.iter().map(prepare).collect::<Result<Vec<_>, _>>()?;
         let size = |p: &Prepared| p.context_size(args.compute.room());
         let (mut live, _) =
             model.start(vocabulary, args.compute.settings(), largest_size(prepared.iter().map(size)))?;
@@ -31,7 +32,7 @@ pub(super) fn score(args: &ScoreArgs, as_json: bool) -> anyhow::Result<()> {
                 bar.set_position(done as u64);
                 true
             };
-            let score = prepared.score_all(&mut live, &mut Progress::new(&mut on_step))?;
+            let score = prepared.score_all(&mut live, &mut Progress::new(&mut on_step)).map_err(in_model)?;
             bar.finish_and_clear();
             if score.failed > 0 {
                 eprintln!(
@@ -58,13 +59,12 @@ pub(super) fn score(args: &ScoreArgs, as_json: bool) -> anyhow::Result<()> {
     }
     let row = |(model, task, s): (String, Arc<Task>, Score)| {
         let e = s.estimate;
-        let stderr = if is_likelihood(s.metric) { format!("{:.4}", e.stderr) } else { value(s.metric, e.stderr) };
         vec![
             model,
             task.name.clone(),
             s.metric.to_owned(),
             value(s.metric, e.value),
-            stderr,
+            stderr(s.metric, e.stderr),
             interval(s.metric, e.ci95),
             e.n.to_string(),
             duration(s.elapsed.as_secs_f64()),

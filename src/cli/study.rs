@@ -141,15 +141,15 @@ fn show(folder: &Path, count: usize, as_json: bool) -> anyhow::Result<()> {
     }
     let [merging, prompts, answers] = p.shares();
     print(format_args!(
-        "time: {} merging ({:.1} %), {} reading prompts ({:.1} %), {} answering ({:.1} %) {} questions{}\n\
+        "time: {} merging ({:.1} %), {} reading prompts ({:.1} %), {} answering {} questions ({:.1} %){}\n\
          journal: {} bytes, {journal_each:.0} a candidate",
         duration(p.swap_seconds),
         100.0 * merging,
         duration(p.prompt_seconds),
         100.0 * prompts,
         duration(p.score_seconds - p.prompt_seconds),
-        100.0 * answers,
         p.questions,
+        100.0 * answers,
         p.per_hour.map_or(String::new(), |rate| format!("; {rate:.0} candidates an hour")),
         study.journal().size()
     ))?;

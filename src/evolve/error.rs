@@ -154,6 +154,9 @@ pub enum EvolveError {
 impl EvolveError {
     /// Whether the fault lies in what the user gave, not in the work.
     pub fn is_bad_input(&self) -> bool {
-        !matches!(self, Self::Write { .. } | Self::Score(_))
+        match self {
+            Self::Score(error) => error.is_bad_input(),
+            other => !matches!(other, Self::Write { .. }),
+        }
     }
 }

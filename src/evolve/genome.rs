@@ -8,6 +8,8 @@
 //! A choice among K things (methods, types) is K - 1 switches in a row: the first that is on decides, and if none is, it is the last
 //! thing. So independent switches express every distribution over K things.
 
+use std::path::PathBuf;
+
 use super::catcma::{self, CatCma};
 use super::cmaes::CmaOptions;
 use super::nsga2::Nsga2;
@@ -16,7 +18,8 @@ use super::warm::WarmStart;
 use super::{Algorithm, EvolveError, Search};
 use crate::recipe::methods::{Kind, ParameterSpec};
 use crate::recipe::{
-    Curve, MethodSpec, ModelRef, OutType, Parameters, Recipe, Setting, Slice, Source, Tokenizer, TokenizerSource,
+    Curve, Filter, MethodSpec, ModelRef, OutType, Parameters, Recipe, Setting, Slice, Source, Tokenizer,
+    TokenizerSource,
 };
 
 /// Parameters for all models together that a genome carries unasked, besides those that a recipe must set.
@@ -27,6 +30,8 @@ const DELLA_MARGIN: f64 = 0.01;
 /// The `genome` block of an evolve file.
 #[derive(Clone, Debug)]
 pub struct GenomeSpec {
+    /// The evolve file, for messages.
+    pub file: PathBuf,
     /// The models that have genes, then the base if it is not among them.
     pub models: Vec<ModelRef>,
     /// How many of `models` have genes.
@@ -43,8 +48,8 @@ pub struct GenomeSpec {
     pub normalize: Option<bool>,
     /// Whether weights keep their sign.
     pub allow_negative_weights: bool,
-    /// Filters of each parameter set but the last.
-    pub sets: Vec<Vec<String>>,
+    /// The filter of each parameter set but the last.
+    pub sets: Vec<Filter>,
     /// Whether groups are points of a gradient over all layers instead of slices.
     pub smooth: bool,
     /// Type of blended matrices; several are a gene.
@@ -240,9 +245,8 @@ impl Genome {
             .enumerate()
             .map(|(p, name)| {
                 let curve = |set: usize| Curve::Numbers(values[set].iter().map(|group| group[p].1).collect());
-                let filtered = self.spec.sets.iter().enumerate();
-                let rules = filtered.flat_map(|(set, f)| f.iter().map(move |f| (Some(f.clone()), set)));
-                let rules = rules.chain([(None, sets - 1)]).map(|(filter, set)| (filter, curve(set)));
+                let filters = self.spec.sets.iter().cloned().map(Some).chain([None]);
+                let rules = filters.enumerate().map(|(set, filter)| (filter, curve(set)));
                 (name.to_owned(), Setting::filtered(rules))
             })
             .collect()
@@ -369,7 +373,7 @@ impl Space for Genome {
             None => String::new(),
         };
         let filter = |set: usize| match self.spec.sets.get(set) {
-            Some(filters) => format!(", {}", filters.join(" ")),
+            Some(filter) => format!(", {}", filter.text),
             None if sets > 1 => ", others".to_owned(),
             None => String::new(),
         };
@@ -402,6 +406,7 @@ impl Space for Genome {
             }
         };
         let mut recipe = Recipe::new(method, self.spec.models.clone(), slices);
+        recipe.file.clone_from(&self.spec.file);
         recipe.base_model = self.spec.base;
         recipe.out_type = out_type;
         recipe.tokenizer = self.spec.tokenizer_source.map(Tokenizer::from);

@@ -21,6 +21,15 @@ pub enum Fault {
     /// The operating system would not open, stat or map the file.
     #[error("cannot be read: {0}")]
     Io(#[from] io::Error),
+    /// There is no file of this path, which does not end as those of models do.
+    #[error(
+        "does not exist; models are GGUF files on this machine, named by their paths: download one, or convert a \
+         model with llama.cpp's `convert_hf_to_gguf.py`"
+    )]
+    NoFile,
+    /// There is no file of this path, since `~` is a folder like any other in it.
+    #[error("does not exist; `~` does not stand for your home folder in files, write the whole path")]
+    Home,
     /// The path is a directory.
     #[error("is a directory; name the `.gguf` file inside it (the first one of a split set)")]
     Directory,
@@ -283,7 +292,10 @@ pub enum Fault {
         name: String,
     },
     /// An adapter where a model belongs.
-    #[error("is an adapter, not a model; name it behind the model that it is for: `model.gguf+adapter.gguf`")]
+    #[error(
+        "is an adapter, not a model; in a recipe it stands behind the model that it is for: \
+         `model: model.gguf+adapter.gguf`"
+    )]
     Adapter,
     /// Something else where an adapter belongs.
     #[error(

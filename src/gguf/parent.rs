@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -364,7 +364,7 @@ impl Piece {
 
     pub(super) fn open(path: &Path) -> Result<(Self, Header), Fault> {
         // Asked of the path before it is opened: opening a pipe would wait for somebody to write to it.
-        let kind = fs::metadata(path)?;
+        let kind = fs::metadata(path).map_err(|error| missing(error, path))?;
         if kind.is_dir() {
             return Err(Fault::Directory);
         }
@@ -394,6 +394,17 @@ impl Piece {
             return Err(Fault::Changed { was, now });
         }
         Ok(())
+    }
+}
+
+/// Why `path` cannot be looked at; those who write a model's name or `~` for it are told how models are named.
+fn missing(error: io::Error, path: &Path) -> Fault {
+    match error.kind() {
+        ErrorKind::NotFound if path.components().any(|part| part.as_os_str() == "~") => Fault::Home,
+        ErrorKind::NotFound if path.extension().is_none_or(|ending| !ending.eq_ignore_ascii_case("gguf")) => {
+            Fault::NoFile
+        }
+        _ => Fault::Io(error),
     }
 }
 

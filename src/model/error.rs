@@ -93,3 +93,10 @@ pub enum ModelError {
     #[error(transparent)]
     Image(#[from] ImageError),
 }
+
+impl ModelError {
+    /// Whether the fault lies in what the user gave, not in the work.
+    pub fn is_bad_input(&self) -> bool {
+        matches!(self, Self::TooLong { .. } | Self::EmptyPrompt | Self::ChatTemplate { .. })
+    }
+}

@@ -37,6 +37,9 @@ pub struct Sampling {
 }
 
 impl Sampling {
+    /// The highest temperature; the lowest is 0.
+    pub const MAX_TEMPERATURE: f32 = 100.0;
+
     /// The most likely token, always.
     pub fn greedy() -> Self {
         Self { temperature: 0.0, ..Self::plain() }

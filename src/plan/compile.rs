@@ -37,6 +37,7 @@ pub(super) fn compile(
     let arch = parents[template].architecture();
     let compiler = Compiler { recipe, parents, statistics, made: made.as_ref(), layout: &layout, template, last, arch };
 
+    let warnings = recipe.unmatched_filters(compiler.names());
     let mut merge = compiler.merge()?;
     let mut pool_bytes = 0;
     let tensors = if recipe.path.is_empty() && !merge.repeats() {
@@ -77,6 +78,7 @@ pub(super) fn compile(
         made,
         chat_template: chat_template(recipe)?,
         metadata,
+        warnings,
     })
 }
 
@@ -94,6 +96,16 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
+    /// The tensors of all parents and of the merge. An output matrix is among them whether or not it is the embedding, as in mergekit.
+    fn names(&self) -> impl Iterator<Item = TensorName> + Clone {
+        let of_parents = self.parents.iter().flat_map(Parent::tensors).map(|info| info.name.clone());
+        let of_merge = (0..self.layout.len()).flat_map(|number| {
+            let (parent, layer) = self.block_template(number);
+            self.block_tensors(parent, layer).map(move |(_, rest)| format!("blk.{number}.{rest}"))
+        });
+        of_parents.chain(of_merge).chain([OUTPUT.to_owned()]).map(|name| TensorName::new(&name, self.arch))
+    }
+
     /// Compiles the merge: all its blocks where the template has its first.
     fn merge(&self) -> Result<Merge, PlanError> {
         let mut merge = Merge { before: Vec::new(), blocks: Vec::new(), after: Vec::new() };
@@ -174,7 +186,7 @@ impl Compiler<'_> {
     }
 
     /// Positions of the tensors of a parent's block, and their names within it.
-    fn block_tensors(&self, parent: usize, layer: u32) -> impl Iterator<Item = (usize, &str)> {
+    fn block_tensors(&self, parent: usize, layer: u32) -> impl Iterator<Item = (usize, &str)> + Clone {
         let prefix = format!("blk.{layer}.");
         let tensors = self.parents[parent].tensors().iter().enumerate();
         tensors.filter_map(move |(i, info)| Some((i, info.name.strip_prefix(&prefix)?)))

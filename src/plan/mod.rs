@@ -106,6 +106,8 @@ pub struct Plan {
     /// The recipe's own chat template.
     pub chat_template: Option<String>,
     metadata: Metadata,
+    /// What of the recipe finds nothing in these models.
+    pub warnings: Vec<String>,
 }
 
 /// The parents of a set of recipes: proven to be siblings once, with what has been learnt of them.

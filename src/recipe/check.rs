@@ -1,11 +1,13 @@
 //! Everything about a recipe that can be wrong before a model is opened, for recipes from YAML and from code alike.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use super::error::located;
 use super::methods::{BaseRule, Inputs, Kind, ParameterSpec};
 use super::{
-    Curve, MAX_BLOCKS, MAX_MODELS, MAX_SLICES, Parameters, PathScale, Recipe, RecipeError, Rule, Slice, Tokenizer,
+    Curve, Filter, MAX_BLOCKS, MAX_MODELS, MAX_SLICES, Parameters, PathScale, Recipe, RecipeError, Rule, Slice,
+    TensorName, Tokenizer,
 };
 use crate::yaml::{Place, hint};
 
@@ -53,6 +55,39 @@ impl Recipe {
         }
         self.warnings.extend(warnings);
         Ok(self)
+    }
+
+    /// A warning for each filter that none of `names`, the tensors of the models and of the merge, has in it.
+    pub fn unmatched_filters(&self, names: impl Iterator<Item = TensorName> + Clone) -> Vec<String> {
+        let mut levels = vec![&self.parameters];
+        for slice in &self.slices {
+            levels.push(&slice.parameters);
+            levels.extend(slice.sources.iter().map(|source| &source.parameters));
+        }
+        let rules = levels.into_iter().flat_map(Parameters::values).flat_map(|setting| &setting.rules);
+        let mut open: Vec<&Filter> = Vec::new();
+        for filter in rules.filter_map(|rule| rule.filter.as_ref()).filter(|filter| !filter.is_all()) {
+            // A search repeats its filters in every slice.
+            if !open.iter().any(|other| other.text == filter.text) {
+                open.push(filter);
+            }
+        }
+        for name in names.clone() {
+            if open.is_empty() {
+                return Vec::new();
+            }
+            open.retain(|filter| !name.matches(&filter.text));
+        }
+        let names: Vec<String> = names.map(|name| name.hf.unwrap_or(name.gguf)).collect();
+        let example = names.iter().find(|name| name.contains(".0.")).or(names.first()).map_or("", String::as_str);
+        let is_word = |word: &&str| word.parse::<u32>().is_err();
+        let words: BTreeSet<&str> = names.iter().flat_map(|name| name.split('.')).filter(is_word).collect();
+        let warning = |Filter { text, place }: &Filter| {
+            let hint = hint(text, words.iter().copied());
+            let what = format_args!("the filter `{text}` is in no tensor's name, which are like `{example}`{hint}");
+            located(&self.file, *place, what)
+        };
+        open.into_iter().map(warning).collect()
     }
 
     fn known(&self, index: usize, place: Place) -> Result<(), RecipeError> {

@@ -159,8 +159,10 @@ impl Serialize for Setting {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.rules.as_slice() {
             [Rule { filter: None, curve, .. }] => curve.serialize(serializer),
-            rules => serializer
-                .collect_seq(rules.iter().map(|rule| RuleOut { filter: rule.filter.as_deref(), value: &rule.curve })),
+            rules => serializer.collect_seq(rules.iter().map(|rule| RuleOut {
+                filter: rule.filter.as_ref().map(|filter| filter.text.as_str()),
+                value: &rule.curve,
+            })),
         }
     }
 }

@@ -134,7 +134,7 @@ pub enum RecipeError {
         count: usize,
     },
     /// A range of layers the model does not have.
-    #[error("`{key}` [{start}, {end}) of `{model}` ends beyond its {block_count} layers")]
+    #[error("{}", outside(key, model, (*start, *end), *block_count))]
     RangeOutside {
         /// The key that says so.
         key: &'static str,
@@ -194,6 +194,14 @@ impl Recipe {
     pub(super) fn error(&self, place: Place, problem: RecipeError) -> RecipeError {
         problem.at(&self.file, place)
     }
+}
+
+/// That layers are not there; a hop through a single one will have said `layer`.
+fn outside(key: &str, model: &str, (start, end): (u32, u32), block_count: u32) -> String {
+    if key == "layers" && start.checked_add(1) == Some(end) {
+        return format!("`layer` {start} of `{model}` is beyond its {block_count} layers, which are counted from 0");
+    }
+    format!("`{key}` [{start}, {end}) of `{model}` ends beyond its {block_count} layers")
 }
 
 /// `file:line:column: what`, with the control characters that a hostile file may bring to a terminal spelt out.

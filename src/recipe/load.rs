@@ -3,18 +3,19 @@
 use std::fmt::Display;
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_saphyr::Spanned;
 
 use super::error::located;
 use super::methods::{BaseRule, METHODS, MethodSpec};
+use super::reference::beside;
 use super::schema::{self, Reference, Value};
 use super::{
-    Curve, Hop, MAX_ADAPTERS, MAX_MODELS, ModelRef, OutType, Parameters, PathScale, Recipe, RecipeError, Rule, Setting,
-    Slice, Source,
+    Curve, Filter, Hop, MAX_ADAPTERS, MAX_MODELS, ModelRef, OutType, Parameters, PathScale, Recipe, RecipeError, Rule,
+    Setting, Slice, Source,
 };
-use crate::yaml::{self, Place};
+use crate::yaml::{self, Kind, Place};
 
 /// The longest recipe file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -39,7 +40,7 @@ impl Recipe {
         if text.len() as u64 > MAX_FILE_BYTES {
             return Err(RecipeError::TooLong { path: file.to_owned(), limit: MAX_FILE_BYTES });
         }
-        let written = yaml::read(text).map_err(|error| RecipeError::from_yaml(error, file))?;
+        let written = yaml::read(text, Kind::Recipe, &[]).map_err(|error| RecipeError::from_yaml(error, file))?;
         Loader { file, models: Vec::new() }.recipe(written)?.checked()
     }
 }
@@ -178,14 +179,10 @@ impl Loader<'_> {
         Ok(Hop { model, layers, scale, place: referenced.into() })
     }
 
-    fn path(&self, written: &str) -> PathBuf {
-        yaml::beside(self.file, written)
-    }
-
     /// The model's number; the same file under two spellings such as `a.gguf` and `./a.gguf` is one model.
     fn model(&mut self, reference: &Spanned<Reference>) -> Result<usize> {
         let model = self.read(reference)?;
-        if let Some(known) = self.models.iter().position(|known| known.is(&model)) {
+        if let Some(known) = self.position(&model) {
             return Ok(known);
         }
         let count = self.models.len() + 1;
@@ -196,9 +193,14 @@ impl Loader<'_> {
         Ok(self.models.len() - 1)
     }
 
+    /// The number of a model that is known already.
+    pub(super) fn position(&self, model: &ModelRef) -> Option<usize> {
+        self.models.iter().position(|known| known.is(model))
+    }
+
     pub(super) fn read(&self, reference: &Spanned<Reference>) -> Result<ModelRef> {
         let written = reference.value.to_string();
-        let resolve = |part: &str| self.path(part);
+        let resolve = |part: &str| beside(self.file, part);
         let model = match &reference.value {
             Reference::Word(word) => ModelRef::read(word, resolve),
             Reference::Map { model, lora } => ModelRef::of(&written, model, lora.iter().map(String::as_str), resolve),
@@ -285,8 +287,9 @@ impl Loader<'_> {
         items.into_iter().map(rule).collect()
     }
 
-    fn rule(&self, name: &str, filter: Option<String>, value: Spanned<Value>) -> Result<Rule> {
+    fn rule(&self, name: &str, filter: Option<Spanned<String>>, value: Spanned<Value>) -> Result<Rule> {
         let place = value.referenced.into();
+        let filter = filter.map(|filter| Filter { text: filter.value, place: filter.referenced.into() });
         Ok(Rule { filter, curve: self.curve(name, value)?, place })
     }
 
@@ -308,6 +311,9 @@ impl Loader<'_> {
                 }
                 Value::Number(_) | Value::Bool(_) => "a mixture of numbers and truth values".to_owned(),
                 Value::Null => "empty".to_owned(),
+                Value::Text(text) if text.parse::<f64>().is_ok() || text.parse::<bool>().is_ok() => {
+                    return Err(self.bad_value(&item, name, format_args!("the text `{text}`"), "remove the quotes"));
+                }
                 Value::Text(text) => format!("`{text}`"),
                 Value::List(_) => "a list in a list".to_owned(),
                 Value::Rule(_) => "a filter among plain values".to_owned(),

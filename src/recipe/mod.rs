@@ -20,16 +20,16 @@ mod tests;
 mod tokenizer;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use crate::yaml::Place;
 pub use error::RecipeError;
 pub use methods::{METHODS, MethodSpec};
 pub use names::TensorName;
 pub use path::{Gain, Hop, MAX_GAIN, PathBlock, PathScale};
-pub use reference::{MAX_ADAPTERS, ModelRef};
+pub use reference::{MAX_ADAPTERS, ModelRef, beside};
 pub use resolve::{BlockSite, Resolved, ResolvedSource, Site, Values};
-pub use setting::{Curve, Rule, Setting};
+pub use setting::{Curve, Filter, Rule, Setting};
 pub use tokenizer::{TokenRow, TokenRule, Tokenizer, TokenizerSource};
 
 /// Models one recipe may name.
@@ -151,6 +151,14 @@ impl Recipe {
     /// The base model of `slice`: its own, or else the recipe's.
     pub fn base_of(&self, slice: &Slice) -> Option<usize> {
         slice.base_model.or(self.base_model)
+    }
+
+    /// Where the recipe first names a model that this file belongs to.
+    pub fn place_of(&self, file: &Path) -> Option<Place> {
+        let has = |model: usize| self.models.get(model).is_some_and(|model| model.files().any(|other| other == file));
+        let sources = self.slices.iter().flat_map(|slice| &slice.sources).map(|s| (Some(s.model), s.place));
+        let hops = self.path.iter().map(|hop| (hop.model, hop.place));
+        sources.chain(hops).find(|(model, _)| model.is_some_and(has)).map(|(_, place)| place)
     }
 
     /// The same recipe over a longer list of models, of which model `i` is `numbers[i]`. The files that `models` name may be others.

@@ -62,6 +62,15 @@ impl ModelRef {
     }
 }
 
+/// Where the path `written` in `file` leads: relative ones start at its folder, which is named even if it is the current one, so that
+/// `a.gguf` and `./a.gguf` are the same path.
+pub fn beside(file: &Path, written: &str) -> PathBuf {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.join(written),
+        _ => Path::new(".").join(written),
+    }
+}
+
 /// The paths in `written`: the model's, then the adapters'.
 fn split(written: &str) -> Vec<&str> {
     let mut parts = Vec::new();

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 use serde_saphyr::Spanned;
+
+use crate::yaml::OneOrMore;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -109,7 +111,7 @@ pub(super) enum Value {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rule {
-    pub filter: Option<String>,
+    pub filter: Option<Spanned<String>>,
     pub value: Spanned<Value>,
 }
 
@@ -187,29 +189,6 @@ impl<'de> Deserialize<'de> for TokenSource {
                         "`{model, lora}`, `{kind: zero}` or `{kind: model_token, ..}` belongs here",
                     )),
                 }
-            }
-        }
-        deserializer.deserialize_any(Either)
-    }
-}
-
-/// One text, or a list of texts.
-#[derive(Default)]
-struct OneOrMore(Vec<String>);
-
-impl<'de> Deserialize<'de> for OneOrMore {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = OneOrMore;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the path of an adapter, or a list of them")
-            }
-            fn visit_str<E: de::Error>(self, path: &str) -> Result<OneOrMore, E> {
-                Ok(OneOrMore(vec![path.to_owned()]))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<OneOrMore, A::Error> {
-                Ok(OneOrMore(Vec::deserialize(SeqAccessDeserializer::new(seq))?))
             }
         }
         deserializer.deserialize_any(Either)

@@ -17,11 +17,20 @@ pub struct Setting {
 /// One `{filter, value}` entry.
 #[derive(Clone, Debug)]
 pub struct Rule {
-    /// Part of a tensor's name; `None` and `*` match every tensor.
-    pub filter: Option<String>,
+    /// Which tensors it is for; all of them if `None`.
+    pub filter: Option<Filter>,
     /// The value where it matches.
     pub curve: Curve,
     /// Where the value stands in the file.
+    pub place: Place,
+}
+
+/// Part of a tensor's name; `*` matches every tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// As written.
+    pub text: String,
+    /// Where it stands in the file.
     pub place: Place,
 }
 
@@ -38,14 +47,27 @@ impl Setting {
     /// The value at depth `t` (0 = first layer of the slice, 1 = last) of a tensor of which `matches` tells the filters
     /// that mean it; truth values are 0 or 1. `None` if no rule matches: the next level of precedence decides.
     pub fn at(&self, t: f64, matches: impl Fn(&str) -> bool) -> Option<f64> {
-        let hit = |rule: &&Rule| rule.filter.as_deref().is_none_or(|filter| filter == "*" || matches(filter));
+        let hit = |rule: &&Rule| rule.filter.as_ref().is_none_or(|filter| filter.is_all() || matches(&filter.text));
         self.rules.iter().find(hit)?.curve.at(t)
     }
 
     /// A setting with filters, tried in order.
-    pub fn filtered(rules: impl IntoIterator<Item = (Option<String>, Curve)>) -> Self {
+    pub fn filtered(rules: impl IntoIterator<Item = (Option<Filter>, Curve)>) -> Self {
         let rules = rules.into_iter().map(|(filter, curve)| Rule { filter, curve, place: Place::default() });
         Self { rules: rules.collect(), place: Place::default() }
+    }
+}
+
+impl Filter {
+    /// Whether it matches every tensor.
+    pub fn is_all(&self) -> bool {
+        self.text == "*"
+    }
+}
+
+impl From<&str> for Filter {
+    fn from(text: &str) -> Self {
+        Self { text: text.to_owned(), place: Place::default() }
     }
 }
 

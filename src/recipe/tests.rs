@@ -185,8 +185,8 @@ fn a_recipe_built_in_code_survives_the_way_through_yaml() {
     let awkward = ["y", "1.5", "null", "a: b #c", "it's \"quoted\" {x}.gguf", "~", "*star", "\u{e9}\t.gguf"];
     let numbers = vec![0.1 + 0.2, f64::MIN_POSITIVE, -0.0, 1e22, 2.0 / 3.0];
     let weight = Setting::filtered([
-        (Some("self_attn: 'x'".to_owned()), Curve::Numbers(numbers.clone())),
-        (Some("mlp".to_owned()), Curve::Numbers(vec![1.0])),
+        (Some("self_attn: 'x'".into()), Curve::Numbers(numbers.clone())),
+        (Some("mlp".into()), Curve::Numbers(vec![1.0])),
         (None, Curve::Numbers(vec![-0.25])),
     ]);
     let source = |model| Source {

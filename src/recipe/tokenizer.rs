@@ -6,6 +6,7 @@ use serde_saphyr::{FlowMap, Spanned};
 use super::load::{Loader, Result};
 use super::reference::Written;
 use super::{Place, RecipeError, schema};
+use crate::yaml::hint;
 
 /// The largest number that the vocabulary's size is rounded up to a multiple of.
 const MAX_PAD: u32 = 1 << 16;
@@ -30,6 +31,11 @@ pub enum TokenizerSource {
     Union,
     /// Those of one model.
     Model(usize),
+}
+
+impl TokenizerSource {
+    /// What may be written in place of a model.
+    pub const WORDS: [&str; 2] = ["union", "base"];
 }
 
 /// The row of one token.
@@ -136,9 +142,18 @@ impl Loader<'_> {
     ) -> Result<TokenizerSource> {
         match (source.value.to_string().as_str(), base_model) {
             ("union", _) => Ok(TokenizerSource::Union),
-            ("base", Some(base)) => Ok(TokenizerSource::Model(base)),
-            ("base", None) => Err(self.bad_value(source, "tokenizer_source", "`base`", "there is no `base_model`")),
-            _ => self.listed("tokenizer_source", source).map(TokenizerSource::Model),
+            // Without a base model the first one stands for it, as in mergekit.
+            ("base", base) => Ok(TokenizerSource::Model(base.unwrap_or(0))),
+            (other, _) => match self.position(&self.read(source)?) {
+                Some(model) => Ok(TokenizerSource::Model(model)),
+                None => {
+                    let known =
+                        TokenizerSource::WORDS.into_iter().chain(self.models.iter().map(|m| m.written.as_str()));
+                    let expected =
+                        format!("it must be `union`, `base` or a model of this recipe{}", hint(other, known));
+                    Err(self.bad_value(source, "tokenizer_source", format_args!("`{other}`"), expected))
+                }
+            },
         }
     }
 
@@ -173,7 +188,7 @@ impl Loader<'_> {
     /// The number of a model that the recipe merges.
     fn listed(&self, key: &str, reference: &Spanned<schema::Reference>) -> Result<usize> {
         let model = self.read(reference)?;
-        self.models.iter().position(|known| known.is(&model)).ok_or_else(|| {
+        self.position(&model).ok_or_else(|| {
             let expected = "it must be one of the models of this recipe";
             self.bad_value(reference, key, format_args!("`{}`", model.written), expected)
         })

@@ -10,6 +10,16 @@ pub enum ScoreError {
     /// llama.cpp failed, or a prompt does not fit.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// A question that the context has no room for.
+    #[error("task `{task}`: the question of line {line}: {problem}")]
+    TooLong {
+        /// The task's name.
+        task: String,
+        /// Line of the data file.
+        line: u64,
+        /// Its tokens, and the limit.
+        problem: Box<ModelError>,
+    },
     /// There is nothing to continue, or nothing to predict.
     #[error(
         "task `{task}`: the question of line {line} has fewer than {least} tokens; remove it or fix the `prompt` template"
@@ -37,4 +47,15 @@ pub enum ScoreError {
     /// Somebody asked to stop.
     #[error("stopped before the score was complete")]
     Cancelled,
+}
+
+impl ScoreError {
+    /// Whether the fault lies in what the user gave, not in the work.
+    pub fn is_bad_input(&self) -> bool {
+        match self {
+            Self::Model(error) => error.is_bad_input(),
+            Self::TooLong { .. } | Self::EmptyPrompt { .. } | Self::EmptyChoice { .. } => true,
+            Self::Cancelled => false,
+        }
+    }
 }

@@ -18,7 +18,7 @@ pub use generate::{Answer, generate};
 pub use perplexity::negative_log_likelihoods;
 
 use crate::generate::{Request, Work};
-use crate::model::{ContextSize, Live, LlamaToken, Message, Vocabulary};
+use crate::model::{ContextSize, Live, LlamaToken, Message, ModelError, Vocabulary};
 use crate::tasks::{Generate, Kind, Metric, Task, TextMetric};
 use serde_json::Map;
 use stats::Estimate;
@@ -199,6 +199,7 @@ impl Prepared {
     /// [`ScoreError`] if a prompt does not fit, llama.cpp fails, or `progress` ends it.
     pub fn score(&self, live: &mut Live, chosen: &[usize], progress: &mut Progress) -> Result<Score, ScoreError> {
         let start = Instant::now();
+        self.refuse_too_long(live.size().tokens, chosen)?;
         let prompts = || chosen.iter().map(|q| self.prompts[*q].context.clone());
         let (mut texts, mut choices) = (Vec::new(), Vec::new());
         let (metric, estimate, items, failed, work) = match &self.task.kind {
@@ -243,6 +244,18 @@ impl Prepared {
             }
         };
         Ok(Score { metric, estimate, items, answers: texts, choices, failed, work, elapsed: start.elapsed() })
+    }
+
+    /// Refuses the first question of `chosen` that has no room in a context of `limit` tokens.
+    fn refuse_too_long(&self, limit: u32, chosen: &[usize]) -> Result<(), ScoreError> {
+        let wanted = self.max_tokens();
+        let fits = |q: &&usize| self.prompts[**q].longest().saturating_add(wanted) <= limit as usize;
+        let Some(q) = chosen.iter().find(|q| !fits(q)) else { return Ok(()) };
+        Err(ScoreError::TooLong {
+            task: self.task.name.clone(),
+            line: self.task.questions[*q].line,
+            problem: ModelError::TooLong { prompt: self.prompts[*q].longest(), wanted, limit }.into(),
+        })
     }
 
     /// Whether nothing that may follow `text` in `left` tokens changes the score of question `q`.

@@ -235,12 +235,13 @@ impl Catalog {
     }
 
     fn recipe(&self, id: String, recipe: Recipe) -> Result<Revision, CatalogError> {
-        let (family, recipe) = self.parents.family(recipe)?;
+        let (family, mut recipe) = self.parents.family(recipe)?;
         let plan = family.siblings.plan(&recipe).map_err(|source| match source {
             // These name the recipe themselves.
             crate::plan::PlanError::Recipe(error) => CatalogError::Recipe(error),
             source => OpenError::Plan { path: recipe.file.clone(), source }.into(),
         })?;
+        recipe.warnings.extend(plan.warnings.iter().cloned());
         let template = &family.siblings.parents()[plan.vocabulary];
         let by_content = |path: &Path| self.parents.fingerprint_of(path).unwrap_or_default().to_owned();
         let content = digest(&[b"recipe", recipe.to_yaml(by_content)?.as_bytes()]);

@@ -9,7 +9,6 @@ use serde_saphyr::Location;
 use super::data::{Row, read_rows, read_text};
 use super::forms::Forms;
 use super::{Task, TaskError, schema};
-use crate::yaml;
 
 /// Largest task file.
 const MAX_TASK_BYTES: u64 = 1 << 20;
@@ -40,7 +39,7 @@ impl Task {
             TaskError::Invalid { file: path.to_owned(), line, column, message }
         };
         let forms = Forms::new(&spec).map_err(|(at, message)| invalid(at, message))?;
-        let beside = |name: &str| yaml::beside(path, name);
+        let beside = |name: &str| path.parent().unwrap_or(Path::new("")).join(name);
         let columns = spec.columns.as_deref();
         let data = data.map_or_else(|| beside(&spec.data), Path::to_owned);
         let limit = limit.or(spec.limit);

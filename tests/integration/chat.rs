@@ -112,13 +112,20 @@ fn the_program_renders_a_models_and_a_recipes_template() {
 #[test]
 fn templates_that_do_not_render_are_refused_in_their_own_words() {
     let folder = Folder::new();
-    let refused = run(&model(&folder, "{{ raise_exception('only tools may speak') }}"));
-    assert_eq!(refused.error(1), "error: chat template: it refuses these messages: only tools may speak\n");
+    let path = model(&folder, "{{ raise_exception('only tools may speak') }}");
+    let name = path.display();
+    let wanted = format!("error: `{name}`: chat template: it refuses these messages: only tools may speak\n");
+    assert_eq!(run(&path).error(2), wanted);
     let refused = run(&model(&folder, "\n{% if %}"));
-    let text = refused.error(1);
-    assert!(text.starts_with("error: chat template: syntax error:") && text.contains("chat_template:2"), "{text}");
-    let refused = run(&quickstart("base-Q8_0.gguf"));
-    assert_eq!(refused.error(1), "error: chat template: the model has none; set `chat_template` in a recipe\n");
+    let text = refused.error(2);
+    assert!(
+        text.starts_with(&format!("error: `{name}`: chat template: syntax error:")) && text.contains("chat_template:2"),
+        "{text}"
+    );
+    let base = quickstart("base-Q8_0.gguf");
+    let wanted =
+        format!("error: `{}`: chat template: the model has none; set `chat_template` in a recipe\n", base.display());
+    assert_eq!(run(&base).error(2), wanted);
 }
 
 #[test]
@@ -133,7 +140,8 @@ fn tasks_ask_in_chats() {
         ggraft([Path::new("score"), &path, Path::new("--task"), &task, Path::new("--json")])
     };
     assert_eq!(score(false).json()["results"][0]["n"], 1);
-    assert_eq!(score(true).error(1), "error: chat template: it refuses these messages: asked: 1+1=\n");
+    let wanted = format!("error: `{}`: chat template: it refuses these messages: asked: 1+1=\n", path.display());
+    assert_eq!(score(true).error(2), wanted);
 }
 
 #[test]

@@ -76,7 +76,10 @@ fn a_layer_that_is_used_twice_is_one_unique_block() {
 fn run_prints_the_promised_keys_and_the_same_text_every_time() {
     let folder = Folder::new();
     for model in [quickstart("ja-Q8_0.gguf"), recipe(&folder)] {
-        let of = |more: &[&str]| run("run", &model, &[&["-p", "問: 1 + 1", "-n", "6", "--json"], more].concat()).json();
+        let some = |n: &str, more: &[&str]| {
+            run("run", &model, &[&["-p", "問: 1 + 1", "-n", n, "--json"], more].concat()).json()
+        };
+        let of = |more: &[&str]| some("6", more);
         let json = of(&[]);
         let keys = [
             "text",
@@ -91,6 +94,10 @@ fn run_prints_the_promised_keys_and_the_same_text_every_time() {
         assert_eq!(of(&[])["text"], json["text"]);
         let drawn = of(&["--temp", "1.5", "--seed", "7"]);
         assert_eq!(of(&["--temp", "1.5", "--seed", "7"])["text"], drawn["text"]);
+        // As many as there is room for, or up to the end.
+        let all = some("-1", &["-c", "64"]);
+        let tokens = |key: &str| all[key].as_u64().unwrap();
+        assert!(tokens("generated_tokens") > 6 && tokens("prompt_tokens") + tokens("generated_tokens") <= 64, "{all}");
         // Without `--json` the text itself is what stdout has.
         let plain = run("run", &model, &["-p", "問: 1 + 1", "-n", "6"]);
         assert_eq!(plain.stdout.trim_end(), json["text"].as_str().unwrap().trim_end());
@@ -166,6 +173,10 @@ fn export_prints_the_promised_keys() {
     has(&json, &["path", "size_bytes", "seconds"]);
     assert_eq!(json["path"], out.to_str().unwrap());
     assert_eq!(json["size_bytes"], fs::metadata(&out).unwrap().len());
+    // `inspect` says beforehand how large the file will be.
+    let plain = folder.path("plain.gguf");
+    run("export", &recipe, &["-o", plain.to_str().unwrap(), "--json"]).json();
+    assert_eq!(run("inspect", &recipe, &["--json"]).json()["size_bytes"], fs::metadata(&plain).unwrap().len());
     // Writing over an earlier export is fine; no temporary file stays behind.
     assert_eq!(run("export", &recipe, &["-o", out.to_str().unwrap()]).code(), 0);
     let names: Vec<String> =

@@ -365,7 +365,11 @@ fn what_is_no_adapter_for_this_model_is_refused_by_name() {
     refused(&|a| *a = big.clone(), &["rank 65 at tensor `blk.0.attn_q.weight`", "at most 64"]);
 
     recipe_refused(&folder, &one("base.gguf+other.gguf"), &["other.gguf`", "is no adapter"]);
-    recipe_refused(&folder, &one("x.gguf"), &["x.gguf`", "is an adapter, not a model", "`model.gguf+adapter.gguf`"]);
+    recipe_refused(
+        &folder,
+        &one("x.gguf"),
+        &["x.gguf`", "is an adapter, not a model", "`model: model.gguf+adapter.gguf`"],
+    );
     recipe_refused(&folder, &one("x.gguf+base.gguf"), &["x.gguf`", "is an adapter, not a model"]);
     recipe_refused(&folder, &one("base.gguf+gone.gguf"), &["gone.gguf`"]);
     recipe_refused(&folder, &one("base.gguf+"), &["FILE:2:", "`base.gguf+`", "path of a GGUF file"]);

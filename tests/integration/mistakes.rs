@@ -65,7 +65,11 @@ fn a_wrong_path_is_named_by_every_command() {
     refused(["evolve", &recipe, "--out", folder.path("out").to_str().unwrap()], &[&recipe]);
     assert!(!folder.path("out").exists());
     let text = "merge_method: passthrough\nmodels: [{model: gone.gguf}]\n";
-    recipe_refused(&folder, text, &["gone.gguf"]);
+    recipe_refused(&folder, text, &["error: FILE:2:10: ", "gone.gguf", "No such file"]);
+    let named = text.replace("gone.gguf", "mistralai/Mistral-7B-v0.1");
+    recipe_refused(&folder, &named, &["error: FILE:2:10: ", "Mistral-7B-v0.1", "GGUF files", "convert_hf_to_gguf.py"]);
+    recipe_refused(&folder, &text.replace("gone", "~/a"), &["error: FILE:2:10: ", "~/a.gguf", "write the whole path"]);
+    refused(["run", "mistralai/Mistral-7B-v0.1", "-p", "A"], &["`mistralai/Mistral-7B-v0.1`", "GGUF files"]);
 }
 
 #[test]
@@ -187,6 +191,54 @@ fn a_recipe_that_lacks_something_says_what_and_where() {
 }
 
 #[test]
+fn a_filter_that_no_tensor_has_in_its_name_is_shown_with_its_place() {
+    let folder = siblings();
+    let weigh = |filter: &str| {
+        format!(
+            "merge_method: linear\nmodels: [{{model: a.gguf}}, {{model: b.gguf}}]\nparameters:\n  weight:\n    - filter: {filter}\n      value: 0.1\n    - value: 1\n"
+        )
+    };
+    let said = |text: &str| {
+        let path = folder.write("recipe.yaml", text);
+        let done = ggraft(["export".as_ref(), path.as_os_str(), "-o".as_ref(), folder.path("out.gguf").as_os_str()]);
+        assert_eq!(done.code(), 0, "{done:?}");
+        done.stderr.replace(path.to_str().unwrap(), "FILE")
+    };
+    let warned = |text: &str, parts: &[&str]| {
+        let said = said(text);
+        assert!(parts.iter().all(|part| said.contains(part)), "{said}");
+    };
+    let like = "`model.layers.0.";
+    warned(
+        &weigh("self_atn"),
+        &["warning: FILE:5:15: ", "`self_atn`", "tensor's name", like, "did you mean `self_attn`?"],
+    );
+    warned(&weigh("attention_q"), &["warning: FILE:5:15: ", "`attention_q`", "known: ", "`q_proj`"]);
+    warned(&weigh("layers.7."), &["warning: FILE:5:15: ", "`layers.7.`"]);
+    for known in ["self_attn", "mlp", "attn_q", "layers.1.", "lm_head", "'*'"] {
+        assert_eq!(said(&weigh(known)), "", "{known}");
+    }
+    // Where only one of the slices has such tensors, and where only the merge has.
+    let slice = "sources: [{model: a.gguf, layer_range: [0, 2], parameters: {scale: [{filter: NAME, value: 0.5}]}}]";
+    let stack = |name: &str| {
+        let slice = slice.replace("NAME", name);
+        format!("merge_method: passthrough\nslices:\n  - {slice}\n  - {slice}\n")
+    };
+    for known in ["layers.0.mlp", "layers.3.mlp"] {
+        assert_eq!(said(&stack(known)), "", "{known}");
+    }
+    warned(&stack("layers.4.mlp"), &["warning: FILE:3:", "`layers.4.mlp`"]);
+    let task = target_task(&folder, "target_test.jsonl", 2);
+    let genome = "genome: {models: [a.gguf, b.gguf], merge_method: linear, filters: [self_attn, mlpp]}\n";
+    let text =
+        format!("{genome}tasks: [{{task: {task:?}, test: target_test.jsonl}}]\nsearch: {{budget: 2, population: 2}}\n");
+    let (evolve, out) = (folder.write("evolve.yaml", text), folder.path("out"));
+    let done = ggraft(["evolve".as_ref(), evolve.as_os_str(), "--out".as_ref(), out.as_os_str(), "--json".as_ref()]);
+    let warning = format!("warning: {}:1:79: the filter `mlpp`", evolve.display());
+    assert!(done.stderr.contains(&warning), "{}", done.stderr);
+}
+
+#[test]
 fn a_layer_range_beyond_the_model_is_refused_with_the_number_of_layers() {
     let folder = siblings();
     let slices = |a: &str, b: &str| {
@@ -231,6 +283,10 @@ fn export_overwrites_no_parent_and_nothing_but_models() {
     for out in ["new.gguf", "new.gguf"].map(|name| folder.path(name)).iter().chain([&folder.write("empty", "")]) {
         assert_eq!(ggraft(["export".as_ref(), recipe.as_os_str(), "-o".as_ref(), out.as_os_str()]).code(), 0);
     }
+    let out = folder.path("typed.gguf");
+    let typed = ["export".as_ref(), a.as_os_str(), "-o".as_ref(), out.as_os_str(), "--type".as_ref(), "f16".as_ref()];
+    refused(typed, &["`--type`", "a.gguf` is a plain file", "llama-quantize"]);
+    assert!(!out.exists());
     let nowhere = folder.path("no/such/folder/out.gguf");
     let done = ggraft(["export".as_ref(), recipe.as_os_str(), "-o".as_ref(), nowhere.as_os_str()]);
     assert_parts(&done, 1, &[nowhere.to_str().unwrap(), "cannot write"]);
@@ -257,6 +313,8 @@ fn a_task_that_does_not_fit_its_data_is_refused_with_line_and_columns() {
             "the row has `prompt`, `answer`, `reference`",
         ],
     );
+    fs::write(&task, "merge_method: linear\nmodels: []\n").unwrap();
+    score(&task, &[&format!("error: {task_name}:1:1: "), "this is a recipe"]);
     fs::write(&task, text.replace("metric: number", "metrics: number")).unwrap();
     score(&task, &[&format!("error: {task_name}:7:1: "), "`metrics`", "did you mean `metric`?"]);
     fs::write(&task, &text).unwrap();
@@ -266,6 +324,21 @@ fn a_task_that_does_not_fit_its_data_is_refused_with_line_and_columns() {
     score(&task, &[&format!("error: {data_name}:3: ")]);
     fs::remove_file(&data).unwrap();
     score(&task, &[data_name]);
+}
+
+#[test]
+fn a_question_that_does_not_fit_the_context_is_named() {
+    let folder = siblings();
+    let model = folder.path("a.gguf");
+    let model = model.to_str().unwrap();
+    folder.write("data.jsonl", format!("{{\"q\": \"A A\"}}\n{{\"q\": \"{}\"}}\n", "A ".repeat(300)));
+    let generate = "kind: generate\nanswer: \"1\"\nmetric: exact\nmax_tokens: 4\nstop: \"\\n\"\n";
+    for kind in ["kind: perplexity\n", "kind: choice\nchoices: [B, C]\nanswer: B\n", generate] {
+        let text = format!("name: long\ndata: data.jsonl\nprompt: \"{{{{ q }}}}\"\n{kind}");
+        let task = folder.write("task.yaml", text);
+        let parts = [model, "task `long`: the question of line 2: ", "does not fit the context of 256", "raise `-c`"];
+        refused(["score", model, "--task", task.to_str().unwrap(), "-c", "256"], &parts);
+    }
 }
 
 #[test]
@@ -349,6 +422,9 @@ fn bad_usage_is_answered_with_what_there_is() {
     assert_parts(&ggraft(["run", "a.gguf", "-p", "A", "--thread", "3"]), 2, &["--thread", "--threads"]);
     assert_parts(&ggraft(["export", "a.gguf", "-o", "b.gguf", "--type", "q9_0"]), 2, &["q9_0", "q8_0"]);
     assert_parts(&ggraft(["score", "a.gguf", "--task", "t.yaml", "--limit", "0"]), 2, &["--limit", "above 0"]);
+    for temperature in ["nan", "inf", "-1", "101", "hot"] {
+        assert_parts(&ggraft(["run", "a.gguf", "-p", "A", "--temp", temperature]), 2, &["--temp", "from 0 to 100"]);
+    }
 }
 
 /// A disk that is full while the journal is written, played by a limit on file sizes: the model in memory stays below it, the journal,

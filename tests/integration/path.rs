@@ -196,7 +196,7 @@ fn mistakes_in_a_path_are_named_with_their_place() {
     as_architecture(Tiny::llama(64, 1), "qwen2").write(&folder.path("qwen2.gguf"));
     let many = |line: &str, count: usize| format!("path:\n{}", format!("  - {{{line}}}\n").repeat(count));
     let cases: [(&str, &[&str]); 14] = [
-        ("path:\n  - {model: a.gguf, layer: 2}\n", &["FILE:2:5: ", "`layers`", "a.gguf", "beyond its 2 layers"]),
+        ("path:\n  - {model: a.gguf, layer: 2}\n", &["FILE:2:5: ", "`layer` 2 of `a.gguf`", "beyond its 2 layers"]),
         ("path:\n  - {model: a.gguf, layers: [1, 1]}\n", &["FILE:2:5: ", "[1, 1]"]),
         ("path:\n  - {model: a.gguf, scale: 0}\npath_scale: residual\n", &["FILE:2:5: ", "`scale`", "above 0"]),
         ("path:\n  - {model: a.gguf, scale: -1}\n", &["FILE:2:5: ", "`scale`", "first hop", "above 0"]),

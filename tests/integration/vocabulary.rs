@@ -316,7 +316,7 @@ fn what_does_not_go_together_is_refused_with_what_would_help() {
     recipe_refused(
         &folder,
         &format!("{BLEND}tokenizer_source: onion\n"),
-        &["FILE:4:19: ", "`onion`", "one of the models"],
+        &["FILE:4:19: ", "`onion`", "did you mean `union`?"],
     );
 }
 

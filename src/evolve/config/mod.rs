@@ -9,8 +9,8 @@ use serde_saphyr::Spanned;
 use super::genome::{GenomeSpec, Start};
 use super::path::PathSpec;
 use super::{EvolveError, Objectives, Race};
-use crate::recipe::ModelRef;
-use crate::yaml::{self, Place};
+use crate::recipe::{ModelRef, beside};
+use crate::yaml::{self, Kind, Place};
 
 mod compare;
 mod objectives;
@@ -188,7 +188,8 @@ impl Config {
         if text.len() as u64 > MAX_FILE_BYTES {
             return Err(EvolveError::TooLong { path: file.to_owned(), limit: MAX_FILE_BYTES });
         }
-        let form: FileForm = yaml::read_knowing(&text, &RECIPE_KEYS).map_err(|e| invalid(file, e.place, e.message))?;
+        let form: FileForm =
+            yaml::read(&text, Kind::Evolve, &RECIPE_KEYS).map_err(|e| invalid(file, e.place, e.message))?;
         let check = Check { file };
         check.mergekit_leftovers(&form)?;
         let limit = check.at_least(1, "limit", &form.limit)?;
@@ -270,7 +271,7 @@ impl Check<'_> {
     }
 
     fn path(&self, written: &str) -> PathBuf {
-        yaml::beside(self.file, written)
+        beside(self.file, written)
     }
 
     /// Every recipe once, and none that is called as a model is.

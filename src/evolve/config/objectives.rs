@@ -12,7 +12,7 @@ const BYTES: &str = "bytes";
 impl Check<'_> {
     /// What a task is called in `objectives`: its file without folder and ending.
     pub(super) fn task_name(&self, form: &TaskForm) -> String {
-        let written = form.task.as_ref().or(form.name.as_ref()).map_or("", |name| name.value.as_str());
+        let written = form.task.as_ref().or(form.name.as_ref()).map_or("", String::as_str);
         std::path::Path::new(written).file_stem().map_or(String::new(), |stem| stem.to_string_lossy().into_owned())
     }
 

@@ -61,11 +61,12 @@ impl Config {
             let task = goal.task.display();
             return refuse(format!("`apply_chat_template: {chat}` needs `chat: {chat}` in the task file `{task}`"));
         }
+        let limit = self.limit.unwrap_or(usize::MAX);
         let test = match &goal.test {
             Some(data) => Task::load_on(&goal.task, Some(data), None)?,
             None => {
                 let test = search.hold_back(HELD_BACK);
-                let (name, held, left) = (&search.name, test.questions.len(), search.questions.len());
+                let (name, held, left) = (&search.name, test.questions.len(), search.questions.len().min(limit));
                 if held == 0 {
                     return refuse(format!(
                         "`{name}` has `{left}` questions, too few for a test of their own: name other data with `test`"
@@ -77,7 +78,7 @@ impl Config {
                 test
             }
         };
-        search.questions.truncate(self.limit.unwrap_or(usize::MAX));
+        search.questions.truncate(limit);
         let seen: HashSet<_> = search.questions.iter().map(|q| (&q.prompt, &q.answer)).collect();
         let known = test.questions.iter().filter(|q| seen.contains(&(&q.prompt, &q.answer))).count();
         if known > 0 {

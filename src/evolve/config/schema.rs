@@ -1,9 +1,11 @@
 //! The YAML of an evolve file as written: mergekit-evolve's keys, and `path` and `search`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_saphyr::Spanned;
 
 #[derive(Deserialize)]
@@ -37,7 +39,7 @@ pub(super) struct Genome {
     #[serde(default)]
     pub allow_negative_weights: bool,
     #[serde(default)]
-    pub filters: Vec<String>,
+    pub filters: Vec<Spanned<String>>,
     #[serde(default)]
     pub smooth: bool,
     pub out_type: Option<Spanned<Names>>,
@@ -80,15 +82,36 @@ pub(super) struct PathForm {
     pub sigma: Option<Spanned<f64>>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A task with what the search makes of it; its name alone is `{task: NAME}`, as in mergekit-evolve.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(super) struct TaskForm {
-    pub name: Option<Spanned<String>>,
-    pub task: Option<Spanned<String>>,
+    pub name: Option<String>,
+    pub task: Option<String>,
     pub weight: Option<Spanned<f64>>,
     pub metric: Option<Spanned<String>>,
     pub search: Option<String>,
     pub test: Option<String>,
+}
+
+// Hand-written because `#[serde(untagged)]` would lose the places of everything inside.
+impl<'de> Deserialize<'de> for TaskForm {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = TaskForm;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a task file, or `{task, weight, ..}`")
+            }
+            fn visit_str<E: de::Error>(self, task: &str) -> Result<TaskForm, E> {
+                Ok(TaskForm { task: Some(task.to_owned()), ..TaskForm::default() })
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TaskForm, A::Error> {
+                TaskForm::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
 }
 
 #[derive(Default, Deserialize)]

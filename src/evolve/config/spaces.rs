@@ -9,7 +9,7 @@ use crate::evolve::EvolveError;
 use crate::evolve::genome::{GenomeSpec, gene_parameters};
 use crate::evolve::path::{Gains, PathSpec};
 use crate::recipe::methods::BaseRule;
-use crate::recipe::{MAX_BLOCKS, MethodSpec, ModelRef, OutType, PathScale, TokenizerSource};
+use crate::recipe::{Filter, MAX_BLOCKS, MethodSpec, ModelRef, OutType, PathScale, TokenizerSource};
 use crate::yaml::hint;
 
 /// How often the paper lays out all blocks.
@@ -39,7 +39,7 @@ const METHODS: [&str; 18] = [
     "ramplus_tl",
 ];
 /// Kinds of tensors in the order they are tried: norms, attention, feed-forward. What is left are embeddings and the head.
-const KINDS: [&[&str]; 3] = [&["norm"], &["self_attn", "attn_"], &["mlp", "block_sparse_moe", "ffn_"]];
+const KINDS: [&str; 3] = ["norm", "attn_", "ffn_"];
 
 impl Check<'_> {
     pub(super) fn genome(&self, form: Genome) -> Result<GenomeSpec, EvolveError> {
@@ -84,11 +84,14 @@ impl Check<'_> {
         let tokenizer_source = match &form.tokenizer_source {
             None => None,
             Some(written) if written.value == "union" => Some(TokenizerSource::Union),
-            Some(written) if written.value == "base" && base.is_some() => base.map(TokenizerSource::Model),
+            Some(written) if written.value == "base" => Some(TokenizerSource::Model(base.unwrap_or(0))),
             Some(written) => match models.iter().position(|m| m.is(&self.reference(&written.value))) {
                 Some(model) => Some(TokenizerSource::Model(model)),
                 None => {
-                    return self.refuse(written, "`tokenizer_source` must be `union`, `base` or one of the models");
+                    let known = TokenizerSource::WORDS.into_iter().chain(models.iter().map(|m| m.written.as_str()));
+                    let hint = hint(&written.value, known);
+                    let message = format!("`tokenizer_source` must be `union`, `base` or one of the models{hint}");
+                    return self.refuse(written, message);
                 }
             },
         };
@@ -133,6 +136,7 @@ impl Check<'_> {
             bounds.push((parameter, [low, high]));
         }
         Ok(GenomeSpec {
+            file: self.file.to_owned(),
             models,
             searched,
             methods,
@@ -166,18 +170,18 @@ impl Check<'_> {
         names.iter().map(|name| find(name).or_else(|message| self.refuse(at, message))).collect()
     }
 
-    /// The filters of each parameter set.
-    fn sets(&self, form: &Genome) -> Result<Vec<Vec<String>>, EvolveError> {
-        let by_filter = form.filters.iter().map(|filter| vec![filter.clone()]).collect();
+    /// The filter of each parameter set.
+    fn sets(&self, form: &Genome) -> Result<Vec<Filter>, EvolveError> {
+        let filter = |at: &Spanned<String>| Filter { text: at.value.clone(), place: at.referenced.into() };
         match &form.groups {
-            None => Ok(by_filter),
+            None => Ok(form.filters.iter().map(filter).collect()),
             Some(at) if at.value != "kind" => {
                 self.refuse(at, format!("`groups: {}` must be `kind`, or be left out", at.value))
             }
             Some(at) if !form.filters.is_empty() => {
                 self.refuse(at, "`groups: kind` names filters of its own; leave `filters` out")
             }
-            Some(_) => Ok(KINDS.iter().map(|filters| filters.iter().map(|f| (*f).to_owned()).collect()).collect()),
+            Some(at) => Ok(KINDS.map(|kind| Filter { text: kind.to_owned(), place: at.referenced.into() }).to_vec()),
         }
     }
 
@@ -274,9 +278,9 @@ impl Check<'_> {
             return self.refuse(&form, "a task needs `task: FILE.yaml`");
         };
         // As mergekit-evolve finds the tasks of a folder by name.
-        let is_file = [".yaml", ".yml"].iter().any(|ending| task.value.ends_with(ending));
-        let name = (!is_file).then(|| task.value.clone());
-        let file = name.as_ref().map_or_else(|| task.value.clone(), |name| format!("{name}.yaml"));
+        let is_file = [".yaml", ".yml"].iter().any(|ending| task.ends_with(ending));
+        let name = (!is_file).then(|| task.clone());
+        let file = name.as_ref().map_or_else(|| task.clone(), |name| format!("{name}.yaml"));
         if let Some(metric) = form.value.metric.as_ref().filter(|m| same_metrics(&m.value).is_none()) {
             let message = format!(
                 "`metric: {}` belongs into the task file here, which says how answers are judged",

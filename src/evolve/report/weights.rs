@@ -91,7 +91,7 @@ fn rows(recipe: &Recipe, layers: usize) -> Vec<Row> {
 
 fn filter(rule: &Rule, rules: usize) -> String {
     match &rule.filter {
-        Some(filter) => format!(", {filter}"),
+        Some(filter) => format!(", {}", filter.text),
         None if rules > 1 => ", others".to_owned(),
         None => String::new(),
     }

@@ -94,6 +94,6 @@ fn an_evolve_file_that_is_named_without_its_folder_finds_its_models() {
     let config = Config::parse(format!("{genome}\n{TASKS}\n"), here).unwrap();
     let text = TIES.replace("../", "");
     let recipe = Recipe::parse(&text, here).unwrap();
-    assert_eq!(recipe.models[0].path, Path::new("b.gguf"));
+    assert_eq!(recipe.models[0].path, Path::new("./b.gguf"));
     assert!(config.compared(&("ties.yaml".to_owned(), text), &recipe).is_ok());
 }

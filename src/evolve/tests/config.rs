@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::folder;
 use crate::evolve::{Algorithm, Config, EvolveError, Gains, Start};
-use crate::recipe::{MAX_BLOCKS, OutType, PathScale, TokenizerSource};
+use crate::recipe::{MAX_BLOCKS, OutType, PathScale, Recipe, TokenizerSource};
 
 const GOOD: &str = "\
 genome:
@@ -38,6 +38,27 @@ fn defaults_are_the_papers() {
     assert_eq!((genome.layer_granularity, genome.normalize, genome.smooth), (0, None, false));
     assert_eq!(genome.out_types, [OutType::Q8_0]);
     assert!(!genome.allow_negative_weights && genome.sets.is_empty());
+}
+
+#[test]
+fn a_task_is_named_alone_or_with_what_the_search_makes_of_it() {
+    let named = |tasks: &str| {
+        let text = GOOD.replace("\n  - task: t.yaml\n    test: test.jsonl", tasks);
+        parse(&text).unwrap().tasks.into_iter().map(|goal| (goal.task, goal.name, goal.weight)).collect::<Vec<_>>()
+    };
+    assert_eq!(named(" [t.yaml, gsm8k]"), named(" [{task: t.yaml}, {name: gsm8k}]"));
+    let goal = |file: &str, name: Option<&str>| (PathBuf::from(file), name.map(str::to_owned), 1.0);
+    assert_eq!(named("\n  - t.yaml\n  - gsm8k"), [goal("dir/t.yaml", None), goal("dir/gsm8k.yaml", Some("gsm8k"))]);
+}
+
+#[test]
+fn paths_of_a_file_in_the_current_folder_are_compared_as_others_are() {
+    let text = GOOD.replace("b.gguf", "./a.gguf");
+    let error = Config::parse(text, Path::new("e.yaml")).err().unwrap().to_string();
+    assert!(error.contains("`./a.gguf` is named twice"), "{error}");
+    let recipe = Recipe::parse("{merge_method: passthrough, models: [{model: a.gguf}]}", Path::new("r.yaml")).unwrap();
+    let config = Config::parse(GOOD.to_owned(), Path::new("e.yaml")).unwrap();
+    assert!(recipe.models[0].is(&config.models[0]));
 }
 
 #[test]
@@ -88,16 +109,19 @@ fn wrong_files_are_told_where_and_why() {
             "4:21",
             "must be `union`, `base` or one of the models",
         ),
-        (
-            genome("merge_method: linear\n  tokenizer_source: base"),
-            "4:21",
-            "must be `union`, `base` or one of the models",
-        ),
+        (genome("merge_method: linear\n  tokenizer_source: unoin"), "4:21", "did you mean `union`?"),
+        (genome("merge_method: linear\n  normalize: maybe"), "4:14", "`normalize`: `true` or `false` belongs here"),
+        ("merge_method: linear\nmodels: []\n".to_owned(), "1:1", "this is a recipe: `ggraft run`"),
+        ("data: x.jsonl\nkind: choice\n".to_owned(), "1:1", "this is a task file: `ggraft score MODEL --task`"),
         (genome("merge_method: linear\n  out_type: q4_k"), "4:13", "no `out_type` is called `q4_k`"),
-        (genome("merge_method: linear\n  layer_granularity: -1"), "4:22", "a whole number from 0 up belongs here"),
+        (
+            genome("merge_method: linear\n  layer_granularity: -1"),
+            "4:22",
+            "`layer_granularity`: a whole number from 0 up belongs here",
+        ),
         (GOOD.replace(", b.gguf", ""), "2:11", "at least two models"),
         (GOOD.replace("b.gguf", "a.gguf"), "2:11", "`a.gguf` is named twice"),
-        (GOOD.replace("[a.gguf, b.gguf]", "a.gguf"), "2:11", "a list belongs here"),
+        (GOOD.replace("[a.gguf, b.gguf]", "a.gguf"), "2:11", "`models`: a list belongs here"),
         (goal("weight: 1"), "5:5", "a task needs `task: FILE.yaml`"),
         (goal("task: t.yaml\n    metric: bleu"), "6:13", "belongs into the task file"),
         (goal("task: t.yaml\n    weight: .nan"), "5:5", "`weight: NaN` must be a finite number"),
@@ -109,7 +133,7 @@ fn wrong_files_are_told_where_and_why() {
         (search("population: 1"), "8:15", "must be at least 2"),
         (search("sigma: 0"), "8:10", "must be a finite number above 0"),
         (search("sigma: .inf"), "8:10", "must be a finite number above 0"),
-        (search("seed: -1"), "8:9", "a whole number from 0 up belongs here"),
+        (search("seed: -1"), "8:9", "`seed`: a whole number from 0 up belongs here"),
         (search("space: dataflow"), "8:10", "did you mean `data_flow`?"),
         (search("space: data_flow"), "3:17", "merges nothing; leave `merge_method` out"),
         (search("algorithm: nsga3"), "8:14", "did you mean `nsga2`?"),

@@ -87,6 +87,18 @@ fn io() {
 }
 
 #[test]
+fn no_file() {
+    let fault = fault_in(&folder().path().join("mistralai/Mistral-7B-v0.1"));
+    assert!(matches!(fault, Fault::NoFile), "{fault:?}");
+}
+
+#[test]
+fn home() {
+    let fault = fault_in(&folder().path().join("~/none.gguf"));
+    assert!(matches!(fault, Fault::Home), "{fault:?}");
+}
+
+#[test]
 fn directory() {
     let fault = fault_in(folder().path());
     assert!(matches!(fault, Fault::Directory), "{fault:?}");

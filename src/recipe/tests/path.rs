@@ -91,17 +91,19 @@ fn every_wrong_path_is_told_where_and_why() {
     #[rustfmt::skip]
     let cases = [
         ("path: []\n".to_owned(), "1:7: `path` is empty".to_owned()),
-        ("path: 3\n".to_owned(), "1:7: a list belongs here".to_owned()),
+        ("path: 3\n".to_owned(), "1:7: `path`: a list belongs here".to_owned()),
         ("path:\n  - {layer: 0}\n".to_owned(), "2:5: this hop has no `model`".to_owned()),
         ("merge_method: passthrough\npath:\n  - {model: a}\n  - {}\n".to_owned(), "4:5: this hop has no `model`".to_owned()),
         (hop("layer: 1, layers: [0, 1]"), "3:34: `layers` is given too: `layer` says it already".to_owned()),
         (hop("layer: 4294967295"), "3:23: `layer` is 4294967295: no model has so many".to_owned()),
-        (hop("layer: -1"), "3:23: a whole number from 0 up belongs here".to_owned()),
+        (hop("layer: -1"), "3:23: `layer`: a whole number from 0 up belongs here".to_owned()),
         (hop("layers: [2, 2]"), "3:5: `layers` is [2, 2]: its first layer must come before its end".to_owned()),
         (hop("layers: [2, 1]"), "3:5: `layers` is [2, 1]: its first layer must come before its end".to_owned()),
         (hop("lyers: [0, 1]"), "3:16: unknown key `lyers`: did you mean `layers`?".to_owned()),
         (hop("scale: .nan"), "3:5: `scale` is NaN: it must be a finite number".to_owned()),
-        (hop("scale: 1e999"), "3:23: invalid floating point".to_owned()),
+        (hop("scale: 1e999"), "3:23: `scale`: a finite number belongs here".to_owned()),
+        (hop("scale: [1, 0.5]"), "3:23: `scale`: a single value belongs here, not a list".to_owned()),
+        (hop("layers: [1]"), "3:16: `layers`: a list of 2 belongs here, not of 1".to_owned()),
         (first("0"), format!("2:5: `scale` is 0: {positive}")),
         (first("-2"), format!("2:5: `scale` is -2: {positive}")),
         (residual("0"), "4:5: `scale` is 0: with `path_scale: residual` it must be above 0".to_owned()),
@@ -133,7 +135,10 @@ fn blocks_beyond_a_model_or_too_many_are_refused_with_their_place() {
     assert_eq!(refused(text, &[4, 4], 0), "dir/r.yaml:3:5: `layers` [3, 5) of `b` ends beyond its 4 layers");
     assert_eq!(refused(text, &[4], 0), "there is no model 1; there are 1");
     let text = format!("{MERGE}path:\n  - {{layer: 0}}\n  - {{layer: 2}}\n");
-    assert_eq!(refused(&text, &[4, 4], 2), "dir/r.yaml:6:5: `layers` [2, 3) of `the merge` ends beyond its 2 layers");
+    assert_eq!(
+        refused(&text, &[4, 4], 2),
+        "dir/r.yaml:6:5: `layer` 2 of `the merge` is beyond its 2 layers, which are counted from 0"
+    );
     let text = "path:\n  - {model: a}\n  - {model: a}\n  - {model: a, layer: 0}\n";
     assert_eq!(parse(text).path_blocks(&[255], 0).unwrap().len(), 511);
     assert_eq!(refused(text, &[256], 0), "dir/r.yaml:4:5: 513 blocks on the path; the limit is 512");

@@ -112,7 +112,7 @@ impl Fields {
             Some(value) => Err(ApiError::field(name, format!("{value} is not from {low} to {high}"))),
         };
         Ok(Sampling {
-            temperature: within("temperature", self.temperature, default.temperature, 0.0, 100.0)?,
+            temperature: within("temperature", self.temperature, default.temperature, 0.0, Sampling::MAX_TEMPERATURE)?,
             top_k: self.top_k.unwrap_or(default.top_k).max(0),
             top_p: within("top_p", self.top_p, default.top_p, 0.0, 1.0)?,
             min_p: within("min_p", self.min_p, default.min_p, 0.0, 1.0)?,

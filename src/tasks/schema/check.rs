@@ -9,6 +9,7 @@ use crate::tasks::choice::MAX_CHOICES;
 use crate::tasks::data::Format;
 use crate::tasks::language::{Language, LanguageGate};
 use crate::tasks::{Choice, ChoiceMetric, Extract, Generate, Kind, Metric, TaskError, TextMetric};
+use crate::yaml::OneOrMore;
 
 /// `max_tokens` where a task does not say, as in lm-evaluation-harness.
 const DEFAULT_MAX_TOKENS: usize = 256;
@@ -42,11 +43,12 @@ impl Check<'_> {
                 .invalid(task.kind.referenced, "kind `generate` needs an `answer`, for example `\"{{ answer }}\"`");
         }
         let stop = task.stop.as_ref().map_or(Ok(Vec::new()), |stop| {
-            if stop.value.len() > MAX_LIST || stop.value.iter().any(String::is_empty) {
+            let OneOrMore(strings) = &stop.value;
+            if strings.len() > MAX_LIST || strings.iter().any(String::is_empty) {
                 return self
                     .invalid(stop.referenced, format!("`stop` takes up to `{MAX_LIST}` strings, none of them empty"));
             }
-            Ok(stop.value.clone())
+            Ok(strings.clone())
         })?;
         let max_tokens = task.max_tokens.as_ref().map_or(Ok(DEFAULT_MAX_TOKENS), |max| {
             if !(1..=MAX_MAX_TOKENS).contains(&max.value) {

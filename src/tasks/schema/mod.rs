@@ -14,7 +14,7 @@ use serde_saphyr::{Location, Spanned};
 
 use self::check::{Check, is_chat};
 use super::{Extract, Kind, TaskError};
-use crate::yaml;
+use crate::yaml::{self, OneOrMore};
 
 /// What lm-evaluation-harness calls a key, and what it is called here.
 const HARNESS_NAMES: [(&str, &str); 12] = [
@@ -112,7 +112,7 @@ struct TaskFile {
     answer: Option<Spanned<String>>,
     choices: Option<Spanned<ChoiceForm>>,
     delimiter: Option<Spanned<String>>,
-    stop: Option<Spanned<Vec<String>>>,
+    stop: Option<Spanned<OneOrMore>>,
     max_tokens: Option<Spanned<usize>>,
     metric: Option<Spanned<MetricName>>,
     extract: Option<Spanned<Extract>>,
@@ -150,7 +150,7 @@ enum MetricName {
 
 /// Reads the text of the task file `file`, which is only used to name it in errors.
 pub(super) fn parse(file: &Path, text: &str) -> Result<Spec, TaskError> {
-    let task: TaskFile = yaml::read_knowing(text, &HARNESS_NAMES).map_err(|e| TaskError::Invalid {
+    let task: TaskFile = yaml::read(text, yaml::Kind::Task, &HARNESS_NAMES).map_err(|e| TaskError::Invalid {
         file: file.to_owned(),
         line: e.place.line,
         column: e.place.column,
