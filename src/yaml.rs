@@ -200,7 +200,8 @@ fn message(error: &Error, foreign: &[(&str, &str)], spot: Spot) -> String {
         Error::DuplicateMappingKey { key: Some(key), .. } => format!("the key `{key}` is given twice"),
         Error::NonFiniteFloat { value, .. } => format!("`{value}` is not a finite number"),
         Error::SerdeInvalidLength { len, expected, .. } => {
-            let count = expected.trim_start_matches("an array of length ");
+            // `an array of length 2` if it is too short, `a tuple of size 2` if too long.
+            let count = expected.rsplit(' ').next().unwrap_or_default();
             format!("{}a list of {count} belongs here, not of {len}", spot.key_here())
         }
         Error::InvalidScalar { ty: "u32" | "u64" | "usize", .. } => {
