@@ -206,7 +206,7 @@ fn failed_export_leaves_nothing_behind() {
     let target = family.folder.path().join("out.gguf");
     fs::create_dir(&target).unwrap();
     match export(&plan, family.parents(), &target).unwrap_err() {
-        error @ ImageError::Write { .. } => assert!(error.to_string().contains("out.gguf"), "{error}"),
+        error @ ImageError::Occupied { .. } => assert!(error.to_string().contains("out.gguf"), "{error}"),
         other => panic!("{other}"),
     }
     assert_eq!(others(&family), ["out.gguf"]);
@@ -222,11 +222,11 @@ fn export_from_a_changed_parent_keeps_the_file_that_was_there() {
     let family = family();
     let plan = family.plan(&blend(1.0, 2.0, ""));
     let target = family.folder.path().join("out.gguf");
-    fs::write(&target, "yesterday's").unwrap();
+    fs::write(&target, "GGUF of yesterday").unwrap();
     let file = OpenOptions::new().write(true).open(family.parents()[0].path()).unwrap();
     file.set_len(100).unwrap();
     assert!(matches!(export(&plan, family.parents(), &target), Err(ImageError::Parent(_))));
-    assert_eq!(fs::read(&target).unwrap(), b"yesterday's");
+    assert_eq!(fs::read(&target).unwrap(), b"GGUF of yesterday");
     assert_eq!(others(&family), ["out.gguf"]);
 }
 
