@@ -13,9 +13,10 @@ use crate::open::{Virtual, is_recipe};
 use crate::recipe::{MethodSpec, ModelRef, OutType, Recipe, Slice, Source};
 
 pub(super) fn export(args: &ExportArgs, as_json: bool) -> anyhow::Result<()> {
-    let mut recipe = if is_recipe(&args.model) { Recipe::load(&args.model)? } else { only(&args.model)? };
-    match args.out_type {
-        Some(_) if !is_recipe(&args.model) => {
+    let is_recipe = is_recipe(&args.model);
+    let mut recipe = if is_recipe { Recipe::load(&args.model)? } else { only(&args.model)? };
+    if let Some(ty) = args.out_type {
+        if !is_recipe {
             let message = format!(
                 "`--type` is the type of matrices that a recipe blends, and `{}` is a plain file, which is copied as it is; \
                  leave `--type` out, or convert the file with llama.cpp's `llama-quantize --allow-requantize`",
@@ -23,8 +24,7 @@ pub(super) fn export(args: &ExportArgs, as_json: bool) -> anyhow::Result<()> {
             );
             return Err(BadInput(message).into());
         }
-        Some(ty) => recipe.out_type = ty.into(),
-        None => {}
+        recipe.out_type = ty.into();
     }
     let Virtual { recipe, siblings, plan } = Virtual::new(recipe, args.cache.open()?)?;
     save_cache(&siblings);

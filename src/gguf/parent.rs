@@ -2,7 +2,7 @@
 //!
 //! Opening reads the header and nothing else; tensor bytes are paged in when they are first looked at.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -331,16 +331,13 @@ impl Parent {
         if let Some(fault) = self.metadata.iter().find_map(epsilons) {
             return Err(fault);
         }
-        let tokens = self.metadata.strings("tokenizer.ggml.tokens");
-        let mut ids = HashMap::new();
+        let Some(tokens) = self.metadata.strings("tokenizer.ggml.tokens") else { return Ok(()) };
+        let mut known = HashSet::with_capacity(tokens.len());
         // llama.cpp has names of its own for tokens without text.
-        let named = tokens.iter().flat_map(|tokens| tokens.iter()).enumerate().filter(|(_, text)| !text.is_empty());
-        for (second, text) in named {
-            if let Some(first) = ids.insert(text, second) {
-                return Err(Fault::DuplicateToken { token: text.escape_ascii().to_string(), first, second });
-            }
-        }
-        Ok(())
+        let mut texts = tokens.iter().enumerate().filter(|(_, text)| !text.is_empty());
+        let Some((second, text)) = texts.find(|&(_, text)| !known.insert(text)) else { return Ok(()) };
+        let first = tokens.iter().position(|other| other == text).unwrap_or(second);
+        Err(Fault::DuplicateToken { token: text.escape_ascii().to_string(), first, second })
     }
 
     /// Tensor `index` of [`Parent::tensors`] with its data.

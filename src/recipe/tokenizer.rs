@@ -5,7 +5,7 @@ use serde_saphyr::{FlowMap, Spanned};
 
 use super::load::{Loader, Result};
 use super::reference::Written;
-use super::{Place, RecipeError, schema};
+use super::{ModelRef, Place, RecipeError, schema};
 use crate::yaml::hint;
 
 /// The largest number that the vocabulary's size is rounded up to a multiple of.
@@ -34,8 +34,10 @@ pub enum TokenizerSource {
 }
 
 impl TokenizerSource {
-    /// What may be written in place of a model.
-    pub const WORDS: [&str; 2] = ["union", "base"];
+    /// The end of a message about `written`, which is neither a word for a source nor one of `models`.
+    pub fn hint(written: &str, models: &[ModelRef]) -> String {
+        hint(written, ["union", "base"].into_iter().chain(models.iter().map(|model| model.written.as_str())))
+    }
 }
 
 /// The row of one token.
@@ -147,10 +149,8 @@ impl Loader<'_> {
             (other, _) => match self.position(&self.read(source)?) {
                 Some(model) => Ok(TokenizerSource::Model(model)),
                 None => {
-                    let known =
-                        TokenizerSource::WORDS.into_iter().chain(self.models.iter().map(|m| m.written.as_str()));
-                    let expected =
-                        format!("it must be `union`, `base` or a model of this recipe{}", hint(other, known));
+                    let hint = TokenizerSource::hint(other, &self.models);
+                    let expected = format!("it must be `union`, `base` or a model of this recipe{hint}");
                     Err(self.bad_value(source, "tokenizer_source", format_args!("`{other}`"), expected))
                 }
             },

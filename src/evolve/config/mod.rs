@@ -229,14 +229,13 @@ impl Config {
         if form.tasks.value.is_empty() {
             return check.refuse(&form.tasks, "`tasks` is empty: name at least one task file");
         }
+        if form.tasks.value.iter().all(|task| task.value.weight.as_ref().is_some_and(|weight| weight.value == 0.0)) {
+            let message = "every task has `weight: 0`, so that every recipe would be as good as any other";
+            return check.refuse(&form.tasks, message);
+        }
         let warm_start = form.search.warm_start.as_ref().map(|at| (at.value.clone(), check.path(&at.value)));
         let names: Vec<String> = form.tasks.value.iter().map(|t| check.task_name(&t.value)).collect();
-        let place = form.tasks.referenced.into();
-        let tasks = form.tasks.value.into_iter().map(|t| check.goal(t)).collect::<Result<Vec<_>, _>>()?;
-        if tasks.iter().all(|goal| goal.weight == 0.0) {
-            let message = "every task has `weight: 0`, so that every recipe would be as good as any other";
-            return Err(invalid(file, place, message));
-        }
+        let tasks = form.tasks.value.into_iter().map(|t| check.goal(t)).collect::<Result<_, _>>()?;
         let objectives = check.objectives(&form.search, space, &names)?;
         let compare = check.compare(form.compare, &models)?;
         Ok(Self {

@@ -88,8 +88,7 @@ impl Check<'_> {
             Some(written) => match models.iter().position(|m| m.is(&self.reference(&written.value))) {
                 Some(model) => Some(TokenizerSource::Model(model)),
                 None => {
-                    let known = TokenizerSource::WORDS.into_iter().chain(models.iter().map(|m| m.written.as_str()));
-                    let hint = hint(&written.value, known);
+                    let hint = TokenizerSource::hint(&written.value, &models);
                     let message = format!("`tokenizer_source` must be `union`, `base` or one of the models{hint}");
                     return self.refuse(written, message);
                 }
